@@ -1,0 +1,25 @@
+"""Names of the Gaussian families, from the least to the most expressive (docs/theory.md §5.1).
+
+Standard library only, so that a command line can list the names without importing torch.
+"""
+
+from typing import Literal, get_args
+
+Family = Literal["fixed_small", "fixed_large", "isotropic", "isotropic_x", "diagonal", "full"]
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+def check_family(family: str) -> Family:
+    """Return ``family`` if it is one of :data:`FAMILIES`.
+
+    Raises:
+        ValueError: if it is not.
+
+    Example:
+        >>> check_family("full")
+        'full'
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {family!r}")
+    return family  # type: ignore[return-value]

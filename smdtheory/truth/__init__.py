@@ -1,0 +1,1 @@
+"""The truth: what q is, in closed form, with no learning."""

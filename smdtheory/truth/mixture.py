@@ -1,0 +1,298 @@
+r"""Gaussian mixtures, q(x) = Σ_k w_k N(x; m_k, S_k), as torch distributions.
+
+Densities are computed in log space from differences x − m_k, never from x and m_k separately, so
+that a component of std 1e-12 next to another 1e8 away costs no digit (docs/theory.md §3.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from smdtheory.truth import validate
+from smdtheory.truth.spectral import SpectralCovariance
+
+BLOCK_ELEMENTS = 2**18
+"""Numbers per working block (2 MiB in float64): what fits the second-level cache."""
+
+
+class GaussianMixture(Distribution):
+    """A mixture of K Gaussians in R^d.
+
+    Args:
+        weights: (K,), not negative, summing to 1 within 1e-6.
+        means: (K, d).
+        covariances: matrices (K, d, d), or variances (K, d), or isotropic variances (K,) or a
+            single number. Variances, never standard deviations. Everything
+            is held in float64; see :meth:`to`.
+
+    Raises:
+        TypeError: for input that is not real numbers.
+        ValueError: for weights, shapes or covariances that break these rules.
+
+    Example:
+        >>> q = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.25)
+        >>> q.log_prob([[0.0]])
+        tensor([-2.2258], dtype=torch.float64)
+    """
+
+    has_rsample = False
+
+    def __init__(self, weights: Any, means: Any, covariances: Any) -> None:
+        weight = validate.check_weights(weights)
+        mean = validate.check_means(means, len(weight))
+        mean = mean.to(torch.float64)
+        weight = weight.to(mean)
+        validate.check_spread(mean)
+        spectral = validate.check_covariances(covariances, mean)
+        self._set(weight.log(), mean, spectral)
+
+    def _set(self, logits: Tensor, means: Tensor, spectral: SpectralCovariance) -> None:
+        self.logits = torch.log_softmax(logits, -1)
+        self.means = means
+        self.spectral = spectral
+        super().__init__(means.shape[:-2], means.shape[-1:], validate_args=False)
+
+    @staticmethod
+    def low_rank(weights: Any, means: Any, factors: Any, noise: Any) -> GaussianMixture:
+        """A mixture with S_k = F_k F_kᵀ + noise_k I.
+
+        Args:
+            weights: (K,).
+            means: (K, d).
+            factors: (K, d, r), r <= d.
+            noise: (K,) positive variances.
+
+        Raises:
+            TypeError: for input that is not real numbers.
+            ValueError: for shapes that do not fit, or noise that is not positive.
+
+        Example:
+            >>> q = GaussianMixture.low_rank([1.0], torch.zeros(1, 3), torch.ones(1, 3, 1), [0.5])
+            >>> q.variance
+            tensor([1.5000, 1.5000, 1.5000], dtype=torch.float64)
+        """
+        weight = validate.check_weights(weights)
+        mean = validate.check_means(means, len(weight)).to(torch.float64)
+        validate.check_spread(mean)
+        spectral = validate.check_low_rank(factors, noise, mean)
+        return GaussianMixture.from_spectral(weight.to(mean).log(), mean, spectral)
+
+    @staticmethod
+    def from_sklearn(fitted: Any) -> GaussianMixture:
+        """The mixture of a fitted ``sklearn.mixture.GaussianMixture``, any covariance type.
+
+        Raises:
+            TypeError: if ``fitted`` has not been fitted or is no Gaussian mixture.
+        """
+        try:
+            weights, means = torch.as_tensor(fitted.weights_), torch.as_tensor(fitted.means_)
+            covariances, kind = torch.as_tensor(fitted.covariances_), fitted.covariance_type
+        except AttributeError as error:
+            raise TypeError(
+                "fitted must be a fitted sklearn.mixture.GaussianMixture; received "
+                f"{type(fitted).__name__}. Call .fit(data) first."
+            ) from error
+        if kind == "tied":
+            covariances = covariances.expand(len(weights), *covariances.shape)
+        return GaussianMixture(weights, means, covariances)
+
+    @staticmethod
+    def from_spectral(
+        logits: Tensor, means: Tensor, spectral: SpectralCovariance
+    ) -> GaussianMixture:
+        """A batch of mixtures; the spectral part broadcasts over the batch, never expanded.
+
+        Args:
+            logits: (*B, K), log weights up to a constant.
+            means: (*B, K, d).
+            spectral: covariances with batch dimensions that broadcast with ``*B``.
+        """
+        mixture = GaussianMixture.__new__(GaussianMixture)
+        mixture._set(logits, means, spectral)
+        return mixture
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return self.means.shape[-2]
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.means.shape[-1]
+
+    @property
+    def weights(self) -> Tensor:
+        """w, shape (*B, K)."""
+        return self.logits.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """E x, shape (*B, d)."""
+        return (self.weights.unsqueeze(-1) * self.means).sum(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        """The diagonal of Cov x, shape (*B, d)."""
+        weights = self.weights.unsqueeze(-1)
+        spread = self.means - self.mean.unsqueeze(-2)
+        return (weights * (self.spectral.diagonals() + spread.square())).sum(-2)
+
+    @property
+    def covariance_matrix(self) -> Tensor:
+        """Cov x, shape (*B, d, d)."""
+        weights = self.weights
+        spread = self.means - self.mean.unsqueeze(-2)
+        within = (weights[..., None, None] * self.spectral.matrices()).sum(-3)
+        return within + torch.einsum("...k,...ki,...kj->...ij", weights, spread, spread)
+
+    @property
+    def total_variance(self) -> Tensor:
+        """tr Cov x, shape (*B,), without forming a matrix."""
+        spread = self.means - self.mean.unsqueeze(-2)
+        within = (self.weights * self.spectral.trace()).sum(-1)
+        return within + (self.weights * spread.square().sum(-1)).sum(-1)
+
+    def component_log_prob(self, x: Tensor) -> Tensor:
+        """log w_k + log N(x; m_k, S_k) for points (*S, *B, d), shape (*S, *B, K)."""
+        quadratic = self.spectral.mahalanobis(x.unsqueeze(-2) - self.means)
+        return self.logits + self._log_norm() - 0.5 * quadratic
+
+    def _log_norm(self) -> Tensor:
+        log_two_pi = torch.log(self.means.new_tensor(2 * torch.pi))
+        return -0.5 * (self.spectral.log_det() + self.dim * log_two_pi)
+
+    def log_prob(self, value: Any) -> Tensor:
+        """log q(x) in nats for points (*S, *B, d), shape (*S, *B).
+
+        Raises:
+            TypeError: if x is not made of real numbers.
+            ValueError: if its last dimension is not d, or it contains NaN or infinity.
+        """
+        x = validate.check_points("x", value, self.dim, self.means)
+        if self.means.ndim > 2:
+            return torch.logsumexp(self.component_log_prob(x), -1)
+        points = x.reshape(-1, self.dim)
+        constant = (self.logits + self._log_norm()).unsqueeze(-1)
+        means = self.means.unsqueeze(-1)
+        size = max(128, BLOCK_ELEMENTS // (self.num_components * self.dim))
+        blocks = [
+            torch.logsumexp(constant - 0.5 * self.spectral.mahalanobis_columns(block.mT - means), 0)
+            for block in torch.split(points, size)
+        ]
+        return torch.cat(blocks).reshape(x.shape[:-1]) if blocks else x.new_zeros(x.shape[:-1])
+
+    def responsibilities(self, x: Any) -> Tensor:
+        """r_k(x) = P(component k | x) for points (*S, *B, d), shape (*S, *B, K).
+
+        Raises:
+            TypeError: if x is not made of real numbers.
+            ValueError: as :meth:`log_prob`, and where x is so far out that its squared distance to
+                every component overflows.
+        """
+        points = validate.check_points("x", x, self.dim, self.means)
+        return torch.softmax(self._joint(points), -1)
+
+    def _joint(self, x: Tensor) -> Tensor:
+        joint = self.component_log_prob(x)
+        if not bool(torch.isfinite(joint.amax(-1)).all()):
+            raise ValueError(
+                "x must be near enough to the mixture for its squared distance in units of the "
+                f"components' std to stay below 1e308; received points up to "
+                f"{float(x.abs().max()):.3g} in size"
+            )
+        return joint
+
+    def score(self, x: Any) -> Tensor:
+        """∇ log q(x) for points (*S, *B, d), same shape.
+
+        Raises:
+            TypeError: if x is not made of real numbers.
+            ValueError: as :meth:`responsibilities`.
+        """
+        points = validate.check_points("x", x, self.dim, self.means)
+        weights = torch.softmax(self._joint(points), -1).unsqueeze(-1)
+        pull = self.spectral.apply(torch.reciprocal, self.means - points.unsqueeze(-2))
+        return (weights * pull).sum(-2)
+
+    def sample(self, sample_shape: Any = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Independent draws, shape (*sample_shape, *B, d).
+
+        Args:
+            sample_shape: a shape, or a number of draws.
+            generator: source of randomness; torch's global one if absent.
+        """
+        shape = torch.Size((sample_shape,) if isinstance(sample_shape, int) else sample_shape)
+        count = shape.numel()
+        weights = self.weights.reshape(-1, self.num_components)
+        index = torch.multinomial(weights, count, replacement=True, generator=generator).mT
+        index = index.reshape(count, *self.batch_shape)
+        noise = torch.randn(
+            (count, *self.batch_shape, self.dim),
+            generator=generator,
+            dtype=self.means.dtype,
+            device=self.means.device,
+        )
+        draws = torch.zeros_like(noise)
+        for k in range(self.num_components):
+            one = self._component(k)
+            chosen = one.means + one.spectral.apply(torch.sqrt, noise.unsqueeze(-2))
+            draws = torch.where((index == k).unsqueeze(-1), chosen.squeeze(-2), draws)
+        return draws.reshape(*shape, *self.batch_shape, self.dim)
+
+    def _component(self, k: int) -> GaussianMixture:
+        part, spectral = slice(k, k + 1), self.spectral
+        basis = None if spectral.basis is None else spectral.basis[..., part, :, :]
+        one = SpectralCovariance(
+            basis, spectral.eigenvalues[..., part, :], spectral.residual[..., part], self.dim
+        )
+        return GaussianMixture.from_spectral(self.logits[..., part], self.means[..., part, :], one)
+
+    def standardized(self) -> GaussianMixture:
+        """The mixture of (x − E x)/a, with ONE scalar a such that tr Cov = d.
+
+        Example:
+            >>> q = GaussianMixture([0.5, 0.5], [[0.0], [4.0]], 0.25).standardized()
+            >>> q.mean, q.variance
+            (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64))
+        """
+        scale = torch.sqrt(self.total_variance / self.dim)[..., None, None]
+        means = (self.means - self.mean.unsqueeze(-2)) / scale
+        return GaussianMixture.from_spectral(
+            self.logits, means, self.spectral.map(lambda v: v / scale.square())
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> GaussianMixture:
+        """The same mixture on another device or in another dtype, as ``torch.Tensor.to``."""
+        return GaussianMixture.from_spectral(
+            self.logits.to(*args, **kwargs),
+            self.means.to(*args, **kwargs),
+            self.spectral.to(*args, **kwargs),
+        )
+
+    def expand(self, batch_shape: Any, _instance: GaussianMixture | None = None) -> GaussianMixture:
+        """The mixture with batch dimensions ``batch_shape``; the spectral part is shared."""
+        shape = torch.Size(batch_shape)
+        return GaussianMixture.from_spectral(
+            self.logits.expand(*shape, self.num_components),
+            self.means.expand(*shape, self.num_components, self.dim),
+            self.spectral,
+        )
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """What torch.distributions asks every distribution to declare."""
+        return {"logits": constraints.real_vector}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """R^d."""
+        return constraints.real_vector
+
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"GaussianMixture(components={self.num_components}, dim={self.dim}{batch})"

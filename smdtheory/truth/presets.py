@@ -1,0 +1,121 @@
+"""Mixtures worth looking at first: a ring, a grid, a line, and random ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from smdtheory.truth.mixture import GaussianMixture
+
+
+def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixture:
+    """``modes`` equal isotropic components on a circle in the plane.
+
+    Raises:
+        TypeError: if ``modes`` is not an integer.
+        ValueError: if a size is not positive.
+
+    Example:
+        >>> ring(8)
+        GaussianMixture(components=8, dim=2)
+    """
+    count = _count("modes", modes)
+    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    means = _size("radius", radius) * torch.stack([angle.cos(), angle.sin()], -1)
+    return _equal(means, std)
+
+
+def grid(side: int, spacing: float = 2.0, std: float = 0.25) -> GaussianMixture:
+    """``side``² equal isotropic components on a square lattice centred at 0.
+
+    The paper's toy is ``grid(7)``.
+
+    Raises:
+        TypeError: if ``side`` is not an integer.
+        ValueError: if a size is not positive.
+
+    Example:
+        >>> grid(7)
+        GaussianMixture(components=49, dim=2)
+    """
+    count = _count("side", side)
+    ticks = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
+    return _equal(_size("spacing", spacing) * torch.cartesian_prod(ticks, ticks), std)
+
+
+def line(modes: int, separation: float = 2.0, std: float = 0.25) -> GaussianMixture:
+    """``modes`` equal components on the real line, ``separation`` apart, centred at 0.
+
+    Raises:
+        TypeError: if ``modes`` is not an integer.
+        ValueError: if a size is not positive.
+
+    Example:
+        >>> line(4).means.squeeze()
+        tensor([-3., -1.,  1.,  3.], dtype=torch.float64)
+    """
+    count = _count("modes", modes)
+    ticks = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
+    return _equal(_size("separation", separation) * ticks.unsqueeze(-1), std)
+
+
+def random(
+    modes: int,
+    dim: int,
+    *,
+    separation: float = 2.0,
+    std: float = 0.25,
+    generator: torch.Generator | None = None,
+) -> GaussianMixture:
+    """Random weights, means and full covariances.
+
+    Weights are uniform on the simplex, means N(0, separation² I), covariances Q Λ Qᵀ with a random
+    rotation Q and standard deviations log-uniform within a factor 2 of ``std``.
+
+    Raises:
+        TypeError: if ``modes`` or ``dim`` is not an integer.
+        ValueError: if a size is not positive.
+
+    Example:
+        >>> random(6, 3, generator=torch.Generator().manual_seed(0))
+        GaussianMixture(components=6, dim=3)
+    """
+    count, d = _count("modes", modes), _count("dim", dim)
+    width, scale = _size("std", std), _size("separation", separation)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    weights = -torch.log1p(-draw(count))
+    means = scale * normal(count, d)
+    rotation, _ = torch.linalg.qr(normal(count, d, d))
+    stds = width * 2 ** (2 * draw(count, d) - 1)
+    covariances = torch.einsum("kir,kr,kjr->kij", rotation, stds.square(), rotation)
+    return GaussianMixture(weights / weights.sum(), means, (covariances + covariances.mT) / 2)
+
+
+def _equal(means: torch.Tensor, std: float) -> GaussianMixture:
+    count = len(means)
+    weights = torch.full((count,), 1 / count, dtype=torch.float64)
+    return GaussianMixture(weights, means, _size("std", std) ** 2)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer; received {value!r}")
+    if int(value) < 1:
+        raise ValueError(f"{name} must be at least 1; received {value}")
+    return int(value)
+
+
+def _size(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number; received {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite; received {value}")
+    return float(value)
