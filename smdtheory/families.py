@@ -22,4 +22,4 @@ def check_family(family: str) -> Family:
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {family!r}")
-    return family  # type: ignore[return-value]
+    return family

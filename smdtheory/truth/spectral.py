@@ -1,7 +1,7 @@
 """One form for isotropic, diagonal, full and low-rank-plus-isotropic covariances.
 
 S_k = U_k diag(λ_k) U_kᵀ + ρ_k (I − U_k U_kᵀ), U_k of shape (d, r). A noise level only moves the
-eigenvalues, a S_k + b I has eigenvalues a λ_k + b and a ρ_k + b in the same basis: one eigendecomposition
+eigenvalues, a S_k + b I has a λ_k + b and a ρ_k + b in the same basis: one eigendecomposition
 serves the whole chain, and nothing ever costs d² when r is small.
 """
 
@@ -160,21 +160,34 @@ class SpectralCovariance:
         return low + self.residual[..., None, None] * eye
 
     def mahalanobis_columns(self, columns: Tensor) -> Tensor:
-        """:meth:`mahalanobis` for columns (K, d, n) of unbatched covariances, shape (K, n).
+        """:meth:`mahalanobis` for columns (*B, K, d, n), shape (*B, K, n).
 
         The long dimension comes last, so that every operation runs along contiguous memory: one
         matrix product per component, which is what density evaluations spend their time on.
         """
         if self.is_isotropic:
-            return columns.square().sum(1) / self.residual.unsqueeze(-1)
+            return _sum_squares(columns) / self.residual.unsqueeze(-1)
         if self.basis is None:
-            return torch.einsum("kdn,kd->kn", columns.square(), 1 / self.eigenvalues)
+            return torch.einsum("...kdn,...kd->...kn", columns.square(), 1 / self.eigenvalues)
         whitener = (self.basis * self.eigenvalues.rsqrt().unsqueeze(-2)).mT
-        value = torch.bmm(whitener, columns).square().sum(1)
+        value = _sum_squares(whitener @ columns)
         if self.has_complement:
-            across = columns - torch.bmm(self.basis, torch.bmm(self.basis.mT, columns))
-            value = value + across.square().sum(1) / self.residual.unsqueeze(-1)
+            across = columns - self.basis @ (self.basis.mT @ columns)
+            value = value + _sum_squares(across) / self.residual.unsqueeze(-1)
         return value
+
+    def apply_columns(self, function: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
+        """:meth:`apply` for columns (*B, K, d, n)."""
+        if self.is_isotropic:
+            return function(self.residual)[..., None, None] * columns
+        if self.basis is None:
+            return function(self.eigenvalues).unsqueeze(-1) * columns
+        along = self.basis.mT @ columns
+        image = self.basis @ (function(self.eigenvalues).unsqueeze(-1) * along)
+        if self.has_complement:
+            across = columns - self.basis @ along
+            image = image + function(self.residual)[..., None, None] * across
+        return image
 
     def select(self, keep: Tensor) -> SpectralCovariance:
         """The components ``keep`` (indices or mask over K) of unbatched covariances."""
@@ -190,3 +203,11 @@ class SpectralCovariance:
             self.residual.to(*args, **kwargs),  # type: ignore[call-overload]
             self.dim,
         )
+
+
+def _sum_squares(columns: Tensor) -> Tensor:
+    """Sum of squares over the second to last dimension: two planes added beat a reduction."""
+    if columns.shape[-2] == 2:
+        first, second = columns.unbind(-2)
+        return torch.addcmul(first.square(), second, second)
+    return columns.square().sum(-2)

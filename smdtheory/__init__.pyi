@@ -1,0 +1,16 @@
+from . import estimate as estimate
+from . import families as families
+from . import measure as measure
+from . import models as models
+from . import plots as plots
+from . import schedule as schedule
+from . import sweep as sweep
+from . import theory as theory
+from . import truth as truth
+from .estimate import Estimate as Estimate
+from .families import FAMILIES as FAMILIES
+from .schedule import Schedule as Schedule
+from .truth import presets as presets
+from .truth.mixture import GaussianMixture as GaussianMixture
+from .truth.posterior import marginal as marginal
+from .truth.posterior import posterior as posterior

@@ -1,0 +1,12 @@
+"""The only place where the truth q and a model p are compared.
+
+- ``ladder``: the best Gaussian of each family, exactly.
+- ``local``: M_t of any denoiser, and its split into three parts.
+- ``overall``: the global error, from below, from above, and exactly in d = 1.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+
+del lazy

@@ -1,0 +1,11 @@
+from .ladder import best_gaussian_errors as best_gaussian_errors
+from .ladder import elbo_terms as elbo_terms
+from .ladder import error_table as error_table
+from .local import Split as Split
+from .local import local_error as local_error
+from .local import local_errors as local_errors
+from .local import split as split
+from .overall import GlobalError as GlobalError
+from .overall import ddim_global_error as ddim_global_error
+from .overall import global_error as global_error
+from .overall import prior_gap as prior_gap

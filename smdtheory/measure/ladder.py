@@ -1,0 +1,276 @@
+r"""Errors of the best Gaussian of each family: the bottleneck, exactly (docs/theory.md §5).
+
+For a step γ_t → γ_s with Δγ = γ_s − γ_t, the error of the best member of a family depends on the
+mixture and on (γ_s, γ_t) alone. With v_i the variances of x_0 given x_t that the family can
+represent, V_k the covariance of x_0 given x_t and the label k, and r the responsibilities,
+
+    M(s,t) = ½ E Σ_i log(1 + Δγ v_i) − Σ_k w_k ½ log det(I + Δγ V_k) − [E H(r(x_t)) − E H(r(x_s))]
+
+(§5.1 with §4.2), s = 0 being the limit Δγ → ∞ (§5.4). When Δγ <= γ_t the same number comes
+without cancellation from the small-step form (§5.3),
+
+    M^fixed_small = ½ ∫ (γ_s − γ) E‖Cov(x_0|x_γ)‖_F² dγ,   M = M^fixed_small − ½ E Σ_i h(Δγ v_i),
+
+with h(x) = x − log(1 + x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from smdtheory.estimate import ROUNDING, Estimate
+from smdtheory.families import Family, check_family
+from smdtheory.schedule import Schedule
+from smdtheory.truth.curves import curves_of
+from smdtheory.truth.information import (
+    INFINITE,
+    conditional_entropy,
+    method_of,
+    mutual_information,
+)
+from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.rules import gauss_legendre
+
+SMALL_STEP = 1.0
+"""Steps with Δγ <= γ_t use the small-step form, longer ones the difference form."""
+
+SPECTRUM_ERROR = 1e-11
+"""Error, for each dimension, of sums over the grid in log v."""
+
+STEP_NODES = 8
+"""Gauss–Legendre nodes in log γ on a small step: exact to 1e-12 on a width of log 2."""
+
+
+def best_gaussian_errors(
+    mixture: GaussianMixture, schedule: Schedule, family: Family | str
+) -> Estimate:
+    """M_t, t = 1..T, of the best Gaussian denoiser of a family (docs/theory.md §5.1).
+
+    Args:
+        mixture: q(x_0).
+        schedule: the forward chain, T steps.
+        family: one of :data:`smdtheory.families.FAMILIES`.
+
+    Returns:
+        Shape (T+1,), in nats, indexed by t, with entry 0 equal to 0. ``fixed_small`` has no
+        variance at s = 0; there it is given β_1, as ``fixed_large`` is.
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: for an unknown family, or a mixture with batch dimensions.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> q = presets.line(4).standardized()
+        >>> best_gaussian_errors(q, Schedule.cosine(100), "full").sum()
+        0.0054407... ± ... (quadrature)
+    """
+    ladder = _Ladder(mixture, schedule, check_family(family))
+    T = schedule.steps
+    columns = [ladder.column(t, torch.tensor([t - 1])) for t in range(1, T + 1)]
+    value = torch.cat([c[0] for c in columns], -1)
+    error = torch.cat([c[1] for c in columns], -1)
+    start = value.new_zeros(len(value), 1)
+    return ladder.estimate(torch.cat([start, value], -1), torch.cat([start[0], error]))
+
+
+def error_table(mixture: GaussianMixture, schedule: Schedule, family: Family | str) -> Estimate:
+    """M(s, t) for every pair s < t of a chain's levels (docs/theory.md §5.1).
+
+    Args:
+        mixture: q(x_0).
+        schedule: the levels, T + 1 of them.
+        family: one of :data:`smdtheory.families.FAMILIES`.
+
+    Returns:
+        Shape (T+1, T+1), in nats: entry [s, t] for s < t, NaN elsewhere.
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: for an unknown family, or a mixture with batch dimensions.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> table = error_table(presets.line(2), Schedule.cosine(5), "full").value
+        >>> bool(table[1, 4] >= table[1, 3] + table[3, 4])  # refining a grid never hurts
+        True
+    """
+    ladder = _Ladder(mixture, schedule, check_family(family))
+    T = schedule.steps
+    value = torch.full((ladder.replicates, T + 1, T + 1), torch.nan, dtype=torch.float64)
+    error = torch.full((T + 1, T + 1), torch.nan, dtype=torch.float64)
+    for t in range(1, T + 1):
+        value[:, :t, t], error[:t, t] = ladder.column(t, torch.arange(t))
+    return ladder.estimate(value, error)
+
+
+def elbo_terms(mixture: GaussianMixture, schedule: Schedule, errors: Estimate) -> Estimate:
+    """The terms of the training loss that a denoiser with local errors M_t has (§5.8).
+
+    L_t = E KL(q(x_{t−1}|x_t,x_0) ‖ p) = M_t + I(γ_{t−1}) − I(γ_t) for t >= 2 and
+    L_1 = −E log p(x_0|x_1) = M_1 + E h(x_0|x_1): the loss and the error differ by constants of the
+    data.
+
+    Args:
+        mixture: q(x_0).
+        schedule: the forward chain.
+        errors: M_t, shape (T+1,), of any denoiser.
+
+    Returns:
+        Shape (T+1,), in nats, entry 0 equal to 0.
+
+    Raises:
+        ValueError: if ``errors`` does not have shape (T+1,).
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> q, chain = presets.line(2), Schedule.cosine(5)
+        >>> elbo_terms(q, chain, best_gaussian_errors(q, chain, "full")).value.shape
+        torch.Size([6])
+    """
+    if errors.value.shape != schedule.snr.shape:
+        raise ValueError(
+            f"errors must have shape (T+1,) = {tuple(schedule.snr.shape)}; "
+            f"received {tuple(errors.value.shape)}"
+        )
+    information = mutual_information(mixture, schedule.snr[1:])
+    first = conditional_entropy(mixture, schedule.snr[1:2])
+    gain = torch.cat(
+        [
+            first.value.new_zeros(1),
+            first.value,
+            information.value[:-1] - information.value[1:],
+        ]
+    )
+    spread = information.error
+    slack = torch.cat([spread.new_zeros(1), first.error, spread[:-1] + spread[1:]])
+    return errors + Estimate(gain, slack, information.method)
+
+
+class _Ladder:
+    """Errors of one family on the levels of one schedule."""
+
+    def __init__(self, mixture: GaussianMixture, schedule: Schedule, family: Family) -> None:
+        self.curves = curves_of(mixture)
+        self.family = family
+        self.snr = schedule.snr
+        self.levels = self.curves.at(self.snr[1:])
+        self.dim = self.curves.dim
+        self.within = self.curves.within(self.snr[1:])
+        self.mmse = self.curves.mmse(self.levels)
+        self.replicates = len(self.mmse)
+        entropy = self.levels.label_entropy
+        self.entropy = torch.cat([self.curves.at(INFINITE).label_entropy, entropy], -1)
+        self.error = torch.cat([self.curves.at(INFINITE).error, self.levels.error])
+        self._integrals()
+
+    def estimate(self, value: Tensor, error: Tensor) -> Estimate:
+        """``value`` (R, ...) as an :class:`Estimate`."""
+        if self.curves.sampled:
+            return Estimate.from_replicates(value)
+        return Estimate(value[0], error, method_of(self.curves))
+
+    def _integrals(self) -> None:
+        """∫ c dγ and ∫ (γ_{i−1} − γ) c dγ over [γ_i, γ_{i−1}], c = E‖Cov(x_0|x_γ)‖_F², (R, T+1)."""
+        low, high = self.snr[2:], self.snr[1:-1]
+        small = (high - low) <= SMALL_STEP * low
+        self.area = torch.zeros(self.replicates, len(self.snr), dtype=torch.float64)
+        self.moment = torch.zeros_like(self.area)
+        if not bool(small.any()):
+            return
+        nodes, weights = gauss_legendre(STEP_NODES)
+        low, high = low[small], high[small]
+        half = 0.5 * torch.log(high / low).unsqueeze(-1)
+        middle = 0.5 * torch.log(high * low).unsqueeze(-1)
+        gamma = torch.exp(middle + half * nodes)
+        square = self.curves.at(gamma.flatten()).square.reshape(self.replicates, *gamma.shape)
+        measure = square * half * weights * gamma
+        index = 2 + small.nonzero().flatten()
+        self.area[:, index] = measure.sum(-1)
+        self.moment[:, index] = (measure * (high.unsqueeze(-1) - gamma)).sum(-1)
+
+    def column(self, t: int, s: Tensor) -> tuple[Tensor, Tensor]:
+        """M(s, t) for one t and several s: values (R, S) and numerical errors (S,)."""
+        gain = self.snr[s] - self.snr[t]
+        ratio = gain / self.snr[t]
+        small, last = ratio <= SMALL_STEP, s == 0
+        value = torch.empty(self.replicates, len(s), dtype=torch.float64)
+        if bool(small.any()):
+            value[:, small] = self._short(t, s[small], gain[small])
+        long = ~small & ~last
+        if bool(long.any()):
+            value[:, long] = self._long(t, s[long], gain[long])
+        if bool(last.any()):
+            value[:, last] = self._last(t).unsqueeze(-1)
+        size = ratio.square().clamp(max=1.0)
+        error = size * (self.error[t] + self.error[s] + SPECTRUM_ERROR * self.dim)
+        scale = torch.where(small, size * self.dim, self.dim + value.abs().amax(0))
+        return value, error + ROUNDING * scale
+
+    def _short(self, t: int, s: Tensor, gain: Tensor) -> Tensor:
+        """§5.3. The integral from t to s grows with s by Δγ·(area so far) and the step's own."""
+        first = int(s.min())
+        steps = slice(first + 1, t + 1)
+        area = self.area[:, steps].flip(-1).cumsum(-1).flip(-1)  # [i] is the area from t to i
+        lift = self.snr[first:t] - self.snr[steps]
+        beyond = torch.cat([area[:, 1:], area.new_zeros(self.replicates, 1)], -1)
+        growth = lift * beyond + self.moment[:, steps]
+        fixed = 0.5 * growth.flip(-1).cumsum(-1).flip(-1)[:, s - first]
+        if self.family == "fixed_small":
+            return fixed
+        if self.family == "fixed_large":
+            e = gain / (1 + self.snr[s])
+            mmse = self.mmse[:, t - 1 : t]
+            return fixed + 0.5 * (self.dim * _excess(-e) - e * gain * mmse)
+        return fixed - 0.5 * self._spectrum(t, gain, _excess)
+
+    def _long(self, t: int, s: Tensor, gain: Tensor) -> Tensor:
+        """§5.1, as a difference of information gains."""
+        mmse = self.mmse[:, t - 1 : t]
+        if self.family in ("fixed_small", "fixed_large"):
+            gross = gain * mmse
+            if self.family == "fixed_large":
+                e = gain / (1 + self.snr[s])
+                gross = gross + self.dim * _excess(-e) - e * gain * mmse
+        else:
+            gross = self._spectrum(t, gain, torch.log1p)
+        known = self.curves.within_sum(torch.log1p(gain[:, None, None] * self.within[t - 1]))
+        labels = self.entropy[:, t : t + 1] - self.entropy[:, s]
+        return 0.5 * (gross - known) - labels
+
+    def _last(self, t: int) -> Tensor:
+        """§5.4: the step to s = 0, cross-entropy minus conditional entropy, (R,)."""
+        mmse = self.mmse[:, t - 1]
+        if self.family in ("fixed_small", "fixed_large"):
+            precision = 1 + self.snr[t]  # 1/β_{t|0}
+            gross = mmse * precision - self.dim * (1 + torch.log(precision))
+        else:
+            one = torch.ones(1, dtype=torch.float64)
+            gross = self._spectrum(t, one, torch.log)[:, 0]
+        known = self.curves.within_sum(torch.log(self.within[t - 1 : t]))[0]
+        return 0.5 * (gross - known) - (self.entropy[:, t] - self.entropy[:, 0])
+
+    def _spectrum(self, t: int, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """E Σ_i function(gain · v_i) over the family's variances at t, (R, S)."""
+        if self.family == "isotropic":
+            mean = self.mmse[:, t - 1 : t] / self.dim
+            return self.dim * function(gain * mean)
+        weights = self.levels.spectra[self.family][:, t - 1]
+        used = weights.abs().amax(0) > 0
+        values = function(gain.unsqueeze(-1) * self.levels.grid[used])
+        return weights[:, used] @ values.mT
+
+
+def _excess(x: Tensor) -> Tensor:
+    """h(x) = x − log(1 + x) for x > −1, to full relative accuracy."""
+    value = x - torch.log1p(x)
+    small = x.abs() < 0.05  # with y = x/(2 + x): log(1 + x) = 2 artanh y, and x y = x²/(2 + x)
+    near = x[small]
+    y = near / (2 + near)
+    square = y.square()
+    series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))
+    value[small] = near * y - 2 * y * square * series
+    return value

@@ -1,0 +1,2 @@
+from . import oracle as oracle
+from .denoiser import Denoiser as Denoiser

@@ -1,0 +1,65 @@
+r"""The interface between truth and models: a denoiser is a law of x_0 given x_t.
+
+A step x_t → x_s mixes that law with the bridge (docs/theory.md §2): if x_0 | x_t has component
+means μ and covariances Σ, then x_s | x_t has means c μ + c′ x_t and covariances c² Σ + β̃ I.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smdtheory.schedule import bridge
+from smdtheory.truth.mixture import GaussianMixture
+
+
+class Denoiser(torch.nn.Module):
+    """A backward step p(x_s | x_t), given by :meth:`x0` alone.
+
+    One return type serves all: a Gaussian is one component, a finite mixture K′, a soft mixture
+    its R sampled components, the exact posterior K.
+
+    Example:
+        >>> from smdtheory.truth.spectral import SpectralCovariance
+        >>> class Unit(Denoiser):
+        ...     '''x_0 given x_t is N(x_t, I), whatever the noise.'''
+        ...     def x0(self, x_t, snr_t):
+        ...         one = torch.ones(1, dtype=x_t.dtype)
+        ...         spectral = SpectralCovariance.isotropic(one, x_t.shape[-1])
+        ...         return GaussianMixture.from_spectral(one.log(), x_t.unsqueeze(-2), spectral)
+        >>> step = Unit()(torch.zeros(5, 2, dtype=torch.float64), 1.0, 2.0)
+        >>> step.batch_shape, step.event_shape
+        (torch.Size([5]), torch.Size([2]))
+    """
+
+    def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
+        """The law of x_0 given x_t at signal-to-noise ratio γ_t.
+
+        Args:
+            x_t: (*B, d), variance-preserving: √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
+            snr_t: γ_t, a scalar or broadcastable with ``*B``.
+
+        Returns:
+            A mixture with batch_shape ``*B``.
+        """
+        raise TypeError(f"{type(self).__name__} must define x0(x_t, snr_t); see Denoiser.x0")
+
+    def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
+        """p(x_s | x_t), a mixture with batch_shape ``x_t.shape[:-1]``.
+
+        Args:
+            x_t: (*B, d).
+            snr_t: γ_t, a scalar or broadcastable with ``*B``.
+            snr_s: γ_s > γ_t; infinity gives :meth:`x0` itself.
+
+        Raises:
+            ValueError: unless 0 < γ_t < γ_s.
+        """
+        step = bridge(snr_t, snr_s)
+        law = self.x0(x_t, torch.as_tensor(snr_t, dtype=torch.float64))
+        c, c_prime, variance = (
+            v.to(law.means)[..., None, None] for v in (step.c, step.c_prime, step.variance)
+        )
+        means = c * law.means + c_prime * x_t.to(law.means).unsqueeze(-2)
+        spectral = law.spectral.map(lambda v: c.square() * v + variance)
+        return GaussianMixture.from_spectral(law.logits, means, spectral)

@@ -1,0 +1,294 @@
+r"""The averages of :mod:`smdtheory.truth.moments` as functions of the signal-to-noise ratio.
+
+They are analytic in log γ, so a few panels of Chebyshev nodes, halved where they must be, give
+every level of every schedule (docs/theory.md §9.2). A handful of levels is computed directly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.moments import BIN, SPECTRA, Moments, moments, sampled
+from smdtheory.truth.spectral import SpectralCovariance
+
+PANEL_WIDTH = 3.0
+"""Width of an undivided panel in log γ."""
+
+NODES = 16
+"""Chebyshev nodes on a panel."""
+
+MAX_HALVINGS = 6
+"""A panel is halved at most this often; what is left is reported in the error."""
+
+TOLERANCE = 1e-8
+"""Panels are halved until their last Chebyshev coefficients are below this."""
+
+SAMPLED_TOLERANCE = 1e-5
+"""The same where the averages are sampled: far below their standard error."""
+
+DIRECT_LEVELS = 64
+"""Up to this many levels are computed directly, without panels."""
+
+CACHED_MIXTURES = 16
+"""Curves kept in memory, most recently used last."""
+
+
+class Curves:
+    """The information curves of one mixture; made by :func:`curves_of`.
+
+    Attributes:
+        mixture: q(x_0) in the coordinates in which its components differ.
+        shared: variances of the other coordinates, which every component shares and which are
+            independent of everything else.
+        dim: d of the original mixture.
+    """
+
+    def __init__(self, mixture: GaussianMixture) -> None:
+        self.mixture, self.shared = _split_shared(mixture)
+        self.dim = mixture.dim
+        self.sampled = sampled(self.mixture)
+        self._panels: dict[tuple[int, int], _Panel] = {}
+        self._recent: OrderedDict[bytes, Moments] = OrderedDict()
+
+    def at(self, snr: Tensor, *, direct: bool | None = None) -> Moments:
+        """Averages at the finite or infinite levels ``snr`` (L,).
+
+        Args:
+            snr: γ > 0.
+            direct: compute each level (True) or interpolate (False); by default direct for up to
+                :data:`DIRECT_LEVELS` levels, and always at γ = ∞.
+        """
+        key = snr.numpy().tobytes() + bytes([direct is True, direct is False])
+        if key in self._recent:
+            self._recent.move_to_end(key)
+            return self._recent[key]
+        if direct is None:
+            direct = len(snr) <= DIRECT_LEVELS
+        result = self._direct(snr) if direct else self._interpolated(snr)
+        self._recent[key] = result
+        if len(self._recent) > CACHED_MIXTURES:
+            self._recent.popitem(last=False)
+        return result
+
+    def within(self, snr: Tensor) -> Tensor:
+        """Variances of x_0 given x_t and the label, (L, K, d'), with their weights in ``counts``.
+
+        Each of the d variances λ/(1 + γλ) of component k appears; a low-rank residual appears once,
+        counted d − r times.
+        """
+        values, _ = self._eigenvalues()
+        return 1 / (1 / values + snr[:, None, None])
+
+    def within_sum(self, values: Tensor) -> Tensor:
+        """Σ_k w_k Σ_i values[..., k, i] over what :meth:`within` returns, (L,)."""
+        _, counts = self._eigenvalues()
+        return ((values * counts).sum(-1) * self.mixture.weights).sum(-1)
+
+    def _eigenvalues(self) -> tuple[Tensor, Tensor]:
+        spectral, shared = self.mixture.spectral, self.shared
+        parts = [spectral.eigenvalues, shared.expand(len(spectral.eigenvalues), -1)]
+        counts = [torch.ones(spectral.rank + len(shared), dtype=torch.float64)]
+        if spectral.has_complement:
+            parts.append(spectral.residual.unsqueeze(-1))
+            counts.append(torch.tensor([spectral.dim - spectral.rank], dtype=torch.float64))
+        return torch.cat(parts, -1), torch.cat(counts)
+
+    def mmse(self, levels: Moments) -> Tensor:
+        """E tr Cov(x_0|x_t), (R, L)."""
+        return levels.between + self.within_sum(self.within(levels.snr))
+
+    def _direct(self, snr: Tensor) -> Moments:
+        return moments(self.mixture, snr, shared=self.shared)
+
+    def _interpolated(self, snr: Tensor) -> Moments:
+        position = torch.log(snr)
+        leaves = self._leaves(position)
+        first = min(leaf.first_bin for leaf in leaves)
+        last = max(leaf.first_bin + len(leaf.levels.grid) for leaf in leaves)
+        replicates, count = leaves[0].levels.between.shape[0], len(snr)
+
+        def empty(*shape: int) -> Tensor:
+            return torch.zeros(replicates, count, *shape, dtype=torch.float64)
+
+        between, entropy, square = empty(), empty(), empty()
+        spectra = {name: empty(last - first) for name in SPECTRA}
+        error = torch.zeros(count, dtype=torch.float64)
+        for leaf in leaves:
+            inside = (position >= leaf.low) & (position < leaf.high)
+            weights = leaf.interpolation(position[inside])
+            here, node = self._rate(snr[inside]), self._rate(leaf.levels.snr)
+            between[:, inside] = (leaf.levels.between * node) @ weights.mT / here
+            entropy[:, inside] = leaf.levels.label_entropy @ weights.mT
+            square[:, inside] = (leaf.levels.square * node.square()) @ weights.mT / here.square()
+            shift = leaf.first_bin - first
+            bins = slice(shift, shift + len(leaf.levels.grid))
+            for name, target in spectra.items():
+                target[:, inside, bins] = weights @ leaf.levels.spectra[name]
+            error[inside] = leaf.tail + leaf.levels.error.max()
+        grid = torch.exp(BIN * torch.arange(first, last, dtype=torch.float64))
+        return Moments(snr, between, entropy, square, spectra, grid, error)
+
+    def _rate(self, snr: Tensor) -> Tensor:
+        """γ + d/tr Cov: the averages times this vary little from panel to panel."""
+        return snr + self.mixture.dim / self.mixture.total_variance
+
+    def _leaves(self, position: Tensor) -> list[_Panel]:
+        """The undivided panels that hold ``position``, computing those not yet known."""
+        wanted = {(0, int(i)) for i in torch.unique(torch.floor(position / PANEL_WIDTH)).tolist()}
+        leaves = []
+        while wanted:
+            self._compute([key for key in sorted(wanted) if key not in self._panels])
+            divided = set()
+            for key in wanted:
+                panel = self._panels[key]
+                if panel.resolved:
+                    leaves.append(panel)
+                    continue
+                for child in ((key[0] + 1, 2 * key[1]), (key[0] + 1, 2 * key[1] + 1)):
+                    width = PANEL_WIDTH / 2 ** child[0]
+                    low, high = width * child[1], width * (child[1] + 1)
+                    if bool(((position >= low) & (position < high)).any()):
+                        divided.add(child)
+            wanted = divided
+        return leaves
+
+    def _compute(self, keys: list[tuple[int, int]]) -> None:
+        if not keys:
+            return
+        reference = _chebyshev_nodes()
+        places = []
+        for depth, index in keys:
+            width = PANEL_WIDTH / 2**depth
+            places.append(width * (index + (reference + 1) / 2))
+        levels = self._direct(torch.exp(torch.cat(places)))
+        for number, (depth, index) in enumerate(keys):
+            rows = slice(number * NODES, (number + 1) * NODES)
+            width = PANEL_WIDTH / 2**depth
+            part = _trimmed(levels, rows)
+            tail = _tail(part, self._rate(part.snr))
+            goal = SAMPLED_TOLERANCE if self.sampled else TOLERANCE
+            resolved = tail <= goal or depth == MAX_HALVINGS
+            panel = _Panel(width * index, width * (index + 1), part, tail, resolved)
+            self._panels[(depth, index)] = panel
+
+
+@dataclass
+class _Panel:
+    low: float
+    high: float
+    levels: Moments
+    tail: float
+    resolved: bool
+
+    @property
+    def first_bin(self) -> int:
+        return round(math.log(float(self.levels.grid[0])) / BIN)
+
+    def interpolation(self, position: Tensor) -> Tensor:
+        """Barycentric weights (n, NODES) of the panel's nodes for places in log γ."""
+        nodes = self.low + (self.high - self.low) * (_chebyshev_nodes() + 1) / 2
+        angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
+        sign = 1 - 2 * (torch.arange(NODES) % 2)
+        distance = position.unsqueeze(-1) - nodes
+        hit = distance == 0
+        terms = sign * torch.sin(angle) / torch.where(hit, 1.0, distance)
+        terms = torch.where(hit.any(-1, keepdim=True), hit.double(), terms)
+        return terms / terms.sum(-1, keepdim=True)
+
+
+def _trimmed(levels: Moments, rows: slice) -> Moments:
+    """The rows of one panel, and of the grid only what they use."""
+    used = torch.stack([w[:, rows].abs().sum((0, 1)) for w in levels.spectra.values()]).sum(0) > 0
+    places = used.nonzero().flatten()
+    bins = slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 1)
+    return Moments(
+        levels.snr[rows],
+        levels.between[:, rows],
+        levels.label_entropy[:, rows],
+        levels.square[:, rows],
+        {name: w[:, rows, bins].clone() for name, w in levels.spectra.items()},
+        levels.grid[bins],
+        levels.error[rows],
+    )
+
+
+def _tail(levels: Moments, rate: Tensor) -> float:
+    """Largest of the last two Chebyshev coefficients of the panel's averages, dimensionless."""
+    middle = torch.exp(torch.log(levels.snr).mean())
+    growth = torch.log1p(middle * levels.grid)
+    curves = torch.stack(
+        [
+            (rate * levels.between).mean(0),
+            levels.label_entropy.mean(0),
+            (rate.square() * levels.square).mean(0),
+            *((w @ growth).mean(0) for w in levels.spectra.values()),
+        ]
+    )
+    order = torch.arange(NODES - 2, NODES, dtype=torch.float64)
+    angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
+    cosines = torch.cos(order.unsqueeze(-1) * angle)
+    coefficients = (2 / NODES) * curves @ cosines.mT
+    return float(coefficients.abs().max())
+
+
+def _chebyshev_nodes() -> Tensor:
+    angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
+    return torch.cos(angle)
+
+
+def _split_shared(mixture: GaussianMixture) -> tuple[GaussianMixture, Tensor]:
+    """Set aside axes along which all components agree and are independent of the others."""
+    spectral, K = mixture.spectral, mixture.num_components
+    keep_all = mixture, torch.zeros(0, dtype=torch.float64)
+    if K == 1 or not (spectral.is_isotropic or spectral.basis is None):
+        return keep_all
+    variances = spectral.diagonals()
+    same = (mixture.means == mixture.means[:1]).all(0) & (variances == variances[:1]).all(0)
+    if not bool(same.any()):
+        return keep_all
+    if bool(same.all()):
+        same[0] = False
+    if spectral.is_isotropic:
+        rest = SpectralCovariance.isotropic(spectral.residual, int((~same).sum()))
+    else:
+        rest = SpectralCovariance.diagonal(variances[:, ~same])
+    active = GaussianMixture.from_spectral(mixture.logits, mixture.means[:, ~same], rest)
+    return active, variances[0, same].clone()
+
+
+_KNOWN: OrderedDict[bytes, Curves] = OrderedDict()
+
+
+def curves_of(mixture: GaussianMixture) -> Curves:
+    """The curves of a mixture, computed once for each content and kept.
+
+    Raises:
+        TypeError: if ``mixture`` is not a :class:`GaussianMixture`.
+        ValueError: if it has batch dimensions.
+    """
+    if not isinstance(mixture, GaussianMixture):
+        raise TypeError(f"mixture must be a GaussianMixture; received {type(mixture).__name__}")
+    if mixture.batch_shape:
+        raise ValueError(
+            f"mixture must not have batch dimensions; received {tuple(mixture.batch_shape)}. "
+            "Loop over the mixtures."
+        )
+    mixture = mixture.to("cpu", torch.float64)
+    spectral = mixture.spectral
+    parts = [mixture.logits, mixture.means, spectral.eigenvalues, spectral.residual]
+    if spectral.basis is not None:
+        parts.append(spectral.basis)
+    header = repr([tuple(p.shape) for p in parts]).encode()
+    key = header + b"".join(p.detach().contiguous().numpy().tobytes() for p in parts)
+    if key not in _KNOWN:
+        _KNOWN[key] = Curves(mixture)
+        if len(_KNOWN) > CACHED_MIXTURES:
+            _KNOWN.popitem(last=False)
+    _KNOWN.move_to_end(key)
+    return _KNOWN[key]

@@ -1,0 +1,121 @@
+r"""Entropy, mutual information and MMSE of a mixture along the noise (docs/theory.md §4).
+
+With k the component label, x_t tells about x_0 in two parts (§4.2):
+
+    I(γ) = I(x_0; x_t) = Σ_k w_k ½ log det(I + γ S_k) + H(w) − E H(r(x_t)),
+
+so that only the entropy of the responsibilities is an integral; mmse(γ) = 2 dI/dγ (I-MMSE, §4.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from smdtheory.estimate import ROUNDING, Estimate, Method
+from smdtheory.truth.curves import Curves, curves_of
+from smdtheory.truth.mixture import GaussianMixture
+
+INFINITE = torch.tensor([math.inf], dtype=torch.float64)
+
+
+def method_of(curves: Curves) -> Method:
+    """How averages over this mixture are taken."""
+    if curves.mixture.num_components == 1:
+        return "closed form"
+    return "sampling" if curves.sampled else "quadrature"
+
+
+def entropy(mixture: GaussianMixture) -> Estimate:
+    """h(q) in nats.
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: if it has batch dimensions.
+
+    Example:
+        >>> entropy(GaussianMixture([1.0], [[0.0]], 1.0))
+        1.41894 ± 1e-15 (closed form)
+    """
+    curves = curves_of(mixture)
+    variances, counts = curves._eigenvalues()
+    per_component = 0.5 * (torch.log(2 * math.pi * math.e * variances) * counts).sum(-1)
+    known = (mixture.weights * per_component).sum() + _label_entropy(mixture)
+    return _estimate(curves, known - curves.at(INFINITE).label_entropy, INFINITE)[0]
+
+
+def mutual_information(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
+    """I(x_0; x_t) in nats at finite signal-to-noise ratios γ (L,).
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: unless every γ is positive and finite.
+
+    Example:
+        >>> mutual_information(GaussianMixture([1.0], [[0.0]], 1.0), [1.0]).value
+        tensor([0.3466], dtype=torch.float64)
+    """
+    curves, gamma = curves_of(mixture), _levels(snr)
+    variances, _ = curves._eigenvalues()
+    within = 0.5 * curves.within_sum(torch.log1p(gamma[:, None, None] * variances))
+    value = within + _label_entropy(mixture) - curves.at(gamma).label_entropy
+    return _estimate(curves, value, gamma)
+
+
+def mmse(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
+    """E tr Cov(x_0 | x_t) at finite signal-to-noise ratios γ (L,), in squared units of x_0.
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: unless every γ is positive and finite.
+
+    Example:
+        >>> mmse(GaussianMixture([1.0], [[0.0]], 1.0), [1.0]).value
+        tensor([0.5000], dtype=torch.float64)
+    """
+    curves, gamma = curves_of(mixture), _levels(snr)
+    levels = curves.at(gamma)
+    return _estimate(curves, curves.mmse(levels), gamma, 1 / gamma)
+
+
+def conditional_entropy(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
+    """E h(x_0 | x_t) = h(q_0) − I(γ) in nats at finite signal-to-noise ratios γ (L,).
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture.
+        ValueError: unless every γ is positive and finite.
+
+    Example:
+        >>> conditional_entropy(GaussianMixture([1.0], [[0.0]], 1.0), [1.0]).value
+        tensor([1.0724], dtype=torch.float64)
+    """
+    curves, gamma = curves_of(mixture), _levels(snr)
+    within = 0.5 * curves.within_sum(torch.log(2 * math.pi * math.e * curves.within(gamma)))
+    labels = curves.at(gamma).label_entropy - curves.at(INFINITE).label_entropy
+    return _estimate(curves, within + labels, gamma)
+
+
+def _label_entropy(mixture: GaussianMixture) -> Tensor:
+    entropy: Tensor = torch.special.entr(mixture.weights).sum()
+    return entropy
+
+
+def _estimate(curves: Curves, value: Tensor, snr: Tensor, unit: Tensor | float = 1.0) -> Estimate:
+    """``value`` (R, L) with the error of the averages at ``snr``, in units of ``unit``."""
+    if curves.sampled:
+        return Estimate.from_replicates(value)
+    error = curves.at(snr).error * unit + ROUNDING * value[0].abs()
+    return Estimate(value[0], error, method_of(curves))
+
+
+def _levels(snr: Tensor | Sequence[float]) -> Tensor:
+    gamma = torch.as_tensor(snr, dtype=torch.float64)
+    if gamma.ndim != 1 or not bool((torch.isfinite(gamma) & (gamma > 0)).all()):
+        raise ValueError(
+            "snr must be a list of positive, finite signal-to-noise ratios; received "
+            f"{gamma.flatten()[:5].tolist()} of shape {tuple(gamma.shape)}"
+        )
+    return gamma
