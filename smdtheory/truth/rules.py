@@ -83,7 +83,7 @@ def graded_edges(centres: Tensor, scales: Tensor, reach: float = REACH) -> Tenso
 
 def normal_weights(u: Tensor, weights: Tensor) -> Tensor:
     """Multiply ``weights`` (n,) by the standard normal density at u (n, d)."""
-    norm = (2 * math.pi) ** (u.shape[-1] / 2)
+    norm = math.pow(2 * math.pi, u.shape[-1] / 2)
     return weights * (torch.exp(-0.5 * u.square().sum(-1)) / norm)
 
 
@@ -100,8 +100,8 @@ def lattice(step: float, angle: float) -> tuple[Tensor, Tensor]:
     cos, sin = math.cos(angle), math.sin(angle)
     points = grid @ grid.new_tensor([[cos, sin], [-sin, cos]])
     points = points[points.square().sum(-1) <= LATTICE_REACH**2]
-    weights = torch.full((len(points),), step**2, dtype=torch.float64)
-    return points, normal_weights(points, weights)
+    area = points.new_full((len(points),), step**2)
+    return points, normal_weights(points, area)
 
 
 @lru_cache(maxsize=16)
