@@ -15,8 +15,8 @@ from torch.distributions import Distribution, constraints
 from smdtheory.truth import validate
 from smdtheory.truth.spectral import SpectralCovariance
 
-BLOCK_ELEMENTS = 2**18
-"""Numbers per working block (2 MiB in float64): what fits the second-level cache."""
+BLOCK_ELEMENTS = 2**16
+"""Numbers per working block (512 KiB in float64): a few of them fit the second-level cache."""
 
 
 class GaussianMixture(Distribution):
@@ -181,7 +181,9 @@ class GaussianMixture(Distribution):
         means = self.means.unsqueeze(-1)
         size = max(128, BLOCK_ELEMENTS // (self.num_components * self.dim))
         blocks = [
-            torch.logsumexp(constant - 0.5 * self.spectral.mahalanobis_columns(block.mT - means), 0)
+            torch.logsumexp(
+                constant - 0.5 * self.spectral.mahalanobis_columns(block.mT.contiguous() - means), 0
+            )
             for block in torch.split(points, size)
         ]
         return torch.cat(blocks).reshape(x.shape[:-1]) if blocks else x.new_zeros(x.shape[:-1])

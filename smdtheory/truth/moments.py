@@ -237,8 +237,8 @@ class _Table:
         K = self.mixture.num_components
         # the widest working array is (anchors, K, d, n), or (anchors, n, d, d) for d > K
         width = K * dim if dim <= 2 else max(K * dim, dim * dim)
-        chunk = max(1, min(count, 2 * BLOCK_ELEMENTS // width))
-        batch = max(1, 2 * BLOCK_ELEMENTS // (width * chunk))
+        chunk = max(1, min(count, 8 * BLOCK_ELEMENTS // width))
+        batch = max(1, 8 * BLOCK_ELEMENTS // (width * chunk))
         for r in range(replicates):
             for pairs in torch.split(anchors, batch):
                 for points, mass in zip(

@@ -1,0 +1,38 @@
+"""Arrays and data frames become matplotlib figures; nothing is measured here.
+
+Each function returns a new :class:`matplotlib.figure.Figure`, which pyplot does not know of, and
+leaves matplotlib's settings as they were. Options they share: ``title`` (the claim), ``subtitle``
+(what was measured: mixture, d, T, schedule, seed) and ``width`` in inches (:data:`COLUMN` or
+:data:`PAGE`). A denoiser looks the same everywhere (:data:`LOOKS`), and its line and marker tell it
+apart without colour. :func:`save` writes PNG and PDF.
+
+    posterior.py  the bottleneck picture: a posterior against the Gaussians that replace it
+    chain.py      errors along one chain, for every pair (s, t), and as an area
+    steps.py      errors against the number of steps
+    style.py      looks, settings, saving
+    frame.py      what the figures share: checks, headings, labels
+    scales.py     logarithmic axes, and zeros on them
+"""
+
+from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.posterior import posterior_against_gaussians, posterior_contours
+from smdtheory.plots.steps import error_against_steps, global_error_against_steps
+from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
+
+__all__ = [
+    "COLORS",
+    "COLUMN",
+    "LOOKS",
+    "PAGE",
+    "Look",
+    "error_against_steps",
+    "error_along_chain",
+    "error_map",
+    "global_error_against_steps",
+    "looks",
+    "mmse_staircase",
+    "posterior_against_gaussians",
+    "posterior_contours",
+    "save",
+    "style",
+]

@@ -1,0 +1,219 @@
+"""What the figures share: checked input, a canvas, a heading that never overlaps, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.textpath import TextPath
+from numpy.typing import ArrayLike, NDArray
+
+from smdtheory.plots.style import INK, SMALL, Look
+
+Array = NDArray[np.float64]
+
+
+def numbers(
+    name: str, data: ArrayLike, shape: Sequence[int | str], *, stack: bool = False
+) -> Array:
+    """``data`` as a float64 array of ``shape``, whose names stand for any length.
+
+    With ``stack``, an array that lacks the first dimension counts as a stack of one.
+
+    Raises:
+        ValueError: if the shape differs or an entry is not a number.
+
+    Example:
+        >>> numbers("errors['full']", [0, 1.5], ("T + 1",))
+        array([0. , 1.5])
+    """
+    try:
+        array = np.asarray(data, dtype=np.float64)
+    except (TypeError, ValueError) as cause:
+        raise ValueError(f"{name} must hold numbers; received {data!r:.60}") from cause
+    if stack and array.ndim == len(shape) - 1:
+        array = array[None]
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.size == 0:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name} must have shape ({wanted}); received {array.shape}")
+    return array
+
+
+def not_negative(name: str, data: Array) -> Array:
+    """``data``, half-widths of error bars or bands, if none is negative or nan.
+
+    Raises:
+        ValueError: if one is.
+
+    Example:
+        >>> not_negative("M_sum_error", np.array([0.0, 0.1]))
+        array([0. , 0.1])
+    """
+    if not (data >= 0).all():
+        raise ValueError(f"{name} must be >= 0 everywhere; received {data[~(data >= 0)][0]}")
+    return data
+
+
+def chain_numbers(data: Mapping[str, ArrayLike], name: str) -> dict[str, Array]:
+    """Arrays along one chain, by denoiser: all of one length T + 1 >= 2.
+
+    Raises:
+        ValueError: if there are none or their lengths differ.
+
+    Example:
+        >>> chain_numbers({"full": [0, 1]}, "errors")
+        {'full': array([0., 1.])}
+    """
+    if not data:
+        raise ValueError(f"{name} must hold at least one denoiser; received an empty mapping")
+    arrays = {key: numbers(f"{name}[{key!r}]", value, ("T + 1",)) for key, value in data.items()}
+    lengths = {len(array) for array in arrays.values()}
+    if len(lengths) > 1 or min(lengths) < 2:
+        raise ValueError(
+            f"{name} must all have the same length T + 1 >= 2, indexed by t = 0..T; "
+            f"received lengths {sorted(lengths)}"
+        )
+    return arrays
+
+
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A new figure, known to no pyplot, and its axes row by row; call it inside ``style()``.
+
+    Raises:
+        ValueError: if ``width`` is not between 2 and 20 inches.
+
+    Example:
+        >>> len(canvas(3.4, 2.0, 1, 2)[1])
+        2
+    """
+    if not 2 <= width <= 20:
+        raise ValueError(f"width is in inches and lies between 2 and 20; received {width}")
+    fig = Figure(figsize=(width, height), layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    return fig, list(axes.flat)
+
+
+def finish(
+    fig: Figure, title: str | None, subtitle: str | None, handles: Sequence[Artist] = ()
+) -> Figure:
+    """Put title, subtitle and legend above the axes, making the figure taller by what they take.
+
+    Example:
+        >>> fig, _ = canvas(3.4, 2.0)
+        >>> bool(finish(fig, "a claim", "d = 1").get_size_inches()[1] > 2)
+        True
+    """
+    for ax in fig.axes:
+        ax.tick_params(which="both", labelsize=SMALL, width=0.5, color=INK, labelcolor=INK)
+        ax.tick_params(which="major", length=3)
+        ax.tick_params(which="minor", length=1.5)
+    width, height = fig.get_size_inches()
+    left, gap = 0.05 / width, 0.04
+    parts: list[tuple[Text | Legend, float]] = []
+    for text, size, weight in ((title, 8.5, "bold"), (subtitle, SMALL, "normal")):
+        if text:
+            lines = wrapped(text, size, width - 0.1, weight)
+            line = fig.text(left, 1, lines, size=size, weight=weight, va="top")
+            parts.append((line, _inches(fig, line)[1]))
+    if handles:
+        columns = len(handles)
+        while True:
+            legend = fig.legend(
+                handles=handles, loc="upper left", ncols=columns, fontsize=SMALL, borderpad=0,
+                bbox_to_anchor=(left, 1), borderaxespad=0, handlelength=3.2, columnspacing=1.2,
+            )  # fmt: skip
+            if columns == 1 or _inches(fig, legend)[0] <= width - 0.1:
+                break
+            legend.remove()
+            columns -= 1
+        parts.append((legend, _inches(fig, legend)[1]))
+    extra = sum(tall + gap for _, tall in parts)
+    fig.set_size_inches(width, height + extra)
+    top = height + extra - 0.03
+    for part, tall in parts:
+        if isinstance(part, Legend):
+            part.set_bbox_to_anchor((left, top / (height + extra)))
+        else:
+            part.set_y(top / (height + extra))
+        top -= tall + gap
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, top / (height + extra)))  # type: ignore[call-arg]
+    return fig
+
+
+def wrapped(text: str, size: float, width: float, weight: str = "normal") -> str:
+    r"""``text`` broken between words, never in $...$ or at =, so that lines fit ``width`` inches.
+
+    Example:
+        >>> wrapped("one two", 8, 0.4)
+        'one\ntwo'
+    """
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    lines = [""]
+    for word in re.findall(r"(?:\$[^$]*\$| = |[^ \n])+", text):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and TextPath((0, 0), longer, prop=font).get_extents().width > 72 * width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def _inches(fig: Figure, artist: Artist) -> tuple[float, float]:
+    box = artist.get_window_extent()
+    return box.width / fig.dpi, box.height / fig.dpi
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[Look, float, float]]) -> None:
+    """Name each line at its right end (x, y); labels are moved apart and tied to their lines.
+
+    Example:
+        >>> fig, (ax,) = canvas(3.4, 2.0)
+        >>> label_ends(ax, [(Look("full", "k", "-", "o"), 1.0, 0.5)])
+        >>> ax.texts[0].get_text()
+        'full'
+    """
+    if not ends:
+        return
+    fig = cast(Figure, ax.figure)
+    fig.draw_without_rendering()
+    places = ax.transAxes.inverted().transform(
+        ax.transData.transform([(x, y) for _, x, y in ends])
+    )[:, 1]
+    gap = 1.25 * SMALL / 72 / (ax.get_window_extent().height / fig.dpi)
+    for (look, x, y), place in zip(ends, _apart(places, gap), strict=True):
+        ax.annotate(
+            look.label, (x, y), (1.06, place), textcoords="axes fraction", va="center", color=INK,
+            size=SMALL, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": look.color, "lw": 0.7, "relpos": (0, 0.5),
+                        "shrinkA": 1, "shrinkB": 3},
+        )  # fmt: skip
+
+
+def _apart(places: Array, gap: float) -> Array:
+    """The nearest positions (least squares) in the same order that lie ``gap`` or more apart."""
+    order = np.lexsort((-np.arange(len(places)), places.round(3)))  # of equals, the first on top
+    blocks: list[tuple[float, int]] = []  # (mean, size) of labels that touch, with gaps removed
+    for rank, place in enumerate(places[order]):
+        blocks.append((place - rank * gap, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (low, many), (high, more) = blocks[-2:]
+            blocks[-2:] = [((low * many + high * more) / (many + more), many + more)]
+    spread = np.concatenate([np.full(size, mean) for mean, size in blocks])
+    result = np.empty_like(spread)
+    result[order] = spread + gap * np.arange(len(spread))
+    return result

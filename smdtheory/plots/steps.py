@@ -1,0 +1,198 @@
+"""Errors against the number of steps T: the sum of local errors, and the global error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from smdtheory.plots.frame import (
+    Array,
+    canvas,
+    finish,
+    label_ends,
+    not_negative,
+    numbers,
+)
+from smdtheory.plots.scales import ROUNDING, decades, log_axis, zero_within
+from smdtheory.plots.style import COLUMN, INK, LOOKS, PAGE, SMALL, TRUTH, looks, style
+
+SUM = ("arm", "steps", "M_sum", "M_sum_error")
+GLOBAL = ("global_lower", "global_upper")
+
+
+def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """The rows of each arm in order of steps, arms in the order of the ladder.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing, there are no rows, an arm has two rows for one T, or
+            some T is not positive.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["full", "isotropic"], "steps": [2, 2]})
+        >>> list(checked_rows(rows, ("arm", "steps")))
+        ['isotropic', 'full']
+    """
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
+    if missing := [name for name in columns if name not in rows.columns]:
+        raise ValueError(
+            f"rows must have the columns {', '.join(columns)}; missing: {', '.join(missing)}"
+        )
+    if rows.empty:
+        raise ValueError("rows must hold at least one row; received none")
+    again = rows[rows.duplicated(["arm", "steps"])]
+    if len(again):
+        arm, steps = again[["arm", "steps"]].iloc[0]
+        raise ValueError(
+            f"rows must hold one row for each arm and T; received several for {arm!r}, "
+            f"T = {steps}: select one mixture, schedule and seed first"
+        )
+    if not (numbers("rows['steps']", rows["steps"], ("n",)) > 0).all():
+        raise ValueError(f"steps must be positive; received {rows['steps'].min()}")
+    rank = {name: place for place, name in enumerate(LOOKS)}
+    arms = sorted(map(str, rows["arm"].unique()), key=lambda arm: (rank.get(arm, len(rank)), arm))
+    return {arm: rows[rows["arm"] == arm].sort_values("steps") for arm in arms}
+
+
+def _columns(table: pd.DataFrame, *names: str) -> list[Array]:
+    return [numbers(f"rows[{name!r}]", table[name], ("n",)) for name in names]
+
+
+def _steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
+    steps = np.concatenate([table["steps"] for table in arms.values()])
+    ax.set_xscale("log")
+    ax.set_xlim(steps.min() / 1.25, steps.max() * 1.25)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("number of steps T")
+
+
+@style()
+def error_against_steps(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = COLUMN,
+) -> Figure:
+    """ΣM_t against T by arm, log-log, with error bars.
+
+    A sum within its error of zero, or within rounding, is drawn in the strip below the axis if it
+    is so at every T, and otherwise as an arrow from its upper end. An arm with no finite sum is
+    left out.
+
+    Args:
+        rows: one row for each arm and T, with the columns ``arm``, ``steps``, ``M_sum`` and
+            ``M_sum_error`` (half-width of the error bar), in nats; others are not used.
+        title: the claim, above the axes.
+        subtitle: what was measured: mixture, d, schedule, seed, meaning of the error bars.
+        width: inches.
+
+    Raises:
+        ValueError: if a column is missing, or an arm has more than one row for a T.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["full"] * 2, "steps": [10, 100],
+        ...                      "M_sum": [1e-1, 1e-3], "M_sum_error": [0.0, 0.0]})
+        >>> error_against_steps(rows).axes[0].get_xscale()
+        'log'
+    """
+    arms = checked_rows(rows, SUM)
+    fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
+    _steps_axis(ax, arms)
+    ends, zeros, drawn = [], [], []
+    for look, table in zip(looks(arms).values(), arms.values(), strict=True):
+        steps, value, error = _columns(table, "steps", "M_sum", "M_sum_error")
+        finite = np.isfinite(value)
+        not_negative("M_sum_error", error[finite])
+        clear = finite & (value > np.maximum(error, ROUNDING))
+        if not finite.any():
+            continue
+        if not clear.any():
+            zeros.append((look, steps[finite], (np.abs(value) + error)[finite]))
+            continue
+        shown = np.where(clear, value, np.where(finite, np.abs(value) + error, np.nan))
+        ax.plot(steps, shown, **look.drawn())
+        ax.errorbar(
+            steps, shown, np.where(clear, error, 0.6 * shown), fmt="none", uplims=~clear & finite,
+            ecolor=look.color, elinewidth=0.8, capsize=1.5, zorder=1.9,
+        )  # fmt: skip
+        last = np.flatnonzero(finite)[-1]
+        ends.append((look, float(steps[last]), float(shown[last])))
+        drawn.append(shown[finite])
+    ax.set_ylabel("sum of local errors Σ$_t$ $M_t$ (nats)")
+    log_axis(ax, drawn, zeros)
+    label_ends(ax, ends)
+    return finish(fig, title, subtitle)
+
+
+@style()
+def global_error_against_steps(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = PAGE,
+) -> Figure:
+    """The interval that holds the global error against T, log-log; one panel for each arm.
+
+    The band runs from ``global_lower`` to ``global_upper``; where its lower end is zero or within
+    rounding it runs off the axis, and a panel with nothing else says so. ΣM_t is drawn with it:
+    ΣM_t and the prior gap together bound the global error (docs/theory.md §8.3).
+
+    Args:
+        rows: one row for each arm and T, with the columns of :func:`error_against_steps`,
+            ``global_lower`` and ``global_upper``, in nats.
+        title: the claim, above the axes.
+        subtitle: what was measured: mixture, d, schedule, seed, level of the interval.
+        width: inches.
+
+    Raises:
+        ValueError: if a column is missing, or an arm has more than one row for a T.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["full"] * 2, "steps": [10, 100],
+        ...                      "M_sum": [1e-1, 1e-3], "M_sum_error": [0.0, 0.0],
+        ...                      "global_lower": [0.0, 0.0], "global_upper": [5e-2, 1e-3]})
+        >>> len(global_error_against_steps(rows).axes)
+        1
+    """
+    arms = checked_rows(rows, SUM + GLOBAL)
+    names = (*GLOBAL, "M_sum")
+    seen = np.concatenate([part for table in arms.values() for part in _columns(table, *names)])
+    seen = seen[np.isfinite(seen) & (seen > ROUNDING)]
+    seen = seen if seen.size else np.ones(1)
+    low, high = float(seen.min()) / 2, float(seen.max()) * 2
+    columns = min(len(arms), 4 if width >= 5 else 2)
+    count = -(-len(arms) // columns)
+    fig, axes = canvas(width, count * min(2.0, 0.85 * width / columns), count, columns, share=True)
+    for ax, look, table in zip(axes, looks(arms).values(), arms.values(), strict=False):
+        steps, lower, upper, total = _columns(table, "steps", *names)
+        start = np.maximum(lower, low / 10)
+        ax.fill_between(steps, start, upper, color=look.color, alpha=0.3, lw=0)
+        for end in (lower, upper):
+            ax.plot(steps, np.where(end > ROUNDING, end, np.nan), color=look.color, lw=0.8)
+        total = np.where(total > ROUNDING, total, np.nan)
+        ax.plot(steps, total, **look.drawn() | {"linewidth": 1.0})
+        ax.set_title(look.label, loc="left")
+        worst = upper[np.isfinite(upper)].max(initial=-np.inf)
+        if 0 <= worst <= ROUNDING:
+            ax.text(0.05, 0.05, zero_within(worst), transform=ax.transAxes, size=SMALL)
+    for place, ax in enumerate(axes):
+        _steps_axis(ax, arms)
+        decades(ax, low, high)
+        bottom = place + columns >= len(arms)
+        ax.set_xlabel("steps T" if bottom else "")
+        ax.tick_params(labelbottom=bottom)
+        ax.set_ylabel("" if place % columns else "error (nats)")
+        ax.set_visible(place < len(arms))
+    handles: list[Artist] = [
+        Patch(facecolor=TRUTH, alpha=0.5, label="interval of the global error"),
+        Line2D([], [], color=INK, lw=1.0, ls="--", marker="o", mfc="white", label="Σ$_t$ $M_t$"),
+    ]
+    return finish(fig, title, subtitle, handles)
