@@ -20,11 +20,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from smdtheory.checks import broadcast, instance, integer, is_list, real_tensor, shown
+
 ScheduleName = Literal["cosine", "linear", "sigmoid"]
 SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 MAX_BETA = 0.999
 """Largest β_t of the cosine, linear and sigmoid schedules, as in Nichol and Dhariwal (2021)."""
+
+SNR_RANGE = (1e-100, 1e100)
+"""Range of finite signal-to-noise ratios: their squares neither under- nor overflow."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,29 @@ def bridge(snr_t: Tensor | float, snr_s: Tensor | float) -> Bridge:
         snr_s: γ_s > γ_t, may be infinite (s = 0), broadcastable with ``snr_t``.
 
     Raises:
-        ValueError: unless 0 < γ_t < γ_s.
+        TypeError: if they are not real numbers.
+        ValueError: unless 0 < γ_t < γ_s, or if they are outside :data:`SNR_RANGE`.
 
     Example:
         >>> b = bridge(1.0, float("inf"))
         >>> float(b.c), float(b.c_prime), float(b.variance)
         (1.0, 0.0, 0.0)
     """
-    gamma_t = torch.as_tensor(snr_t, dtype=torch.float64)
-    gamma_s = torch.as_tensor(snr_s, dtype=torch.float64)
-    if not bool(((gamma_t > 0) & (gamma_s > gamma_t) & torch.isfinite(gamma_t)).all()):
+    gamma_t = real_tensor("snr_t", snr_t, finite=False).to(torch.float64)
+    gamma_s = real_tensor("snr_s", snr_s, finite=False).to(torch.float64)
+    broadcast(snr_t=gamma_t.shape, snr_s=gamma_s.shape)
+    low, high = SNR_RANGE
+    within = (gamma_t >= low) & ((gamma_s <= high) | torch.isinf(gamma_s))
+    if not bool((within & (gamma_s > gamma_t)).all()):
         raise ValueError(
-            "a backward step needs 0 < snr_t < snr_s with snr_t finite; received "
-            f"snr_t={snr_t}, snr_s={snr_s}. The signal-to-noise ratio falls with t: is s < t?"
+            f"a backward step needs {low:.0e} <= snr_t < snr_s <= {high:.0e} (or snr_s = inf, the "
+            f"data); received snr_t={shown(snr_t)}, snr_s={shown(snr_s)}. "
+            "The signal-to-noise ratio falls with t: is s < t?"
         )
     removed = torch.where(torch.isinf(gamma_s), 1.0, (gamma_s - gamma_t) / gamma_s)
     noise_s = 1 / (1 + gamma_s)
     beta = removed / (1 + gamma_t)
-    c_prime = torch.sqrt((gamma_t + gamma_t * gamma_t) * (1 / gamma_s) * noise_s)
+    c_prime = torch.sqrt((1 + 1 / gamma_s) / (1 + 1 / gamma_t)) * ((1 + gamma_t) * noise_s)
     return Bridge(removed / torch.sqrt(1 + 1 / gamma_s), c_prime, removed * noise_s, beta)
 
 
@@ -88,7 +98,8 @@ class Schedule:
     snr: Tensor
 
     def __post_init__(self) -> None:
-        snr = self.snr
+        snr = real_tensor("snr", self.snr, finite=False).to("cpu", torch.float64)
+        object.__setattr__(self, "snr", snr)
         if snr.ndim != 1 or len(snr) < 2:
             raise ValueError(
                 "snr must be a list of length T + 1 >= 2, from t = 0 to t = T; "
@@ -97,9 +108,10 @@ class Schedule:
         if not (torch.isinf(snr[0]) and snr[0] > 0):
             raise ValueError(f"snr[0] must be inf (t = 0 is the data); received {float(snr[0])}")
         falls = bool((snr[:-1] > snr[1:]).all())
-        if not (falls and bool(torch.isfinite(snr[1:]).all()) and float(snr[-1]) > 0):
+        low, high = SNR_RANGE
+        if not (falls and float(snr[1]) <= high and float(snr[-1]) >= low):
             raise ValueError(
-                "snr must fall strictly with t and stay positive and finite for t >= 1; received "
+                f"snr must fall strictly with t within {high:.0e}..{low:.0e} for t >= 1; received "
                 f"{[float(v) for v in snr[:5]]}{'...' if len(snr) > 5 else ''}. "
                 "A beta too small for float64, or equal neighbours, are the usual cause."
             )
@@ -193,8 +205,9 @@ class Schedule:
         Raises:
             ValueError: if ``steps`` is not an integer of at least 1.
         """
-        scale = 1000 / _steps(steps)
-        beta = torch.linspace(1e-4 * scale, 0.02 * scale, steps, dtype=torch.float64)
+        count = integer("steps", steps, low=1)
+        scale = 1000 / count
+        beta = torch.linspace(1e-4 * scale, 0.02 * scale, count, dtype=torch.float64)
         return Schedule.from_betas(beta.clamp(max=MAX_BETA))
 
     @staticmethod
@@ -204,8 +217,10 @@ class Schedule:
         Raises:
             ValueError: for another name, or if ``steps`` is not an integer of at least 1.
         """
-        if name not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; received {name!r}")
+        if not isinstance(name, str) or name not in SCHEDULES:
+            raise ValueError(
+                f"name must be one of the schedules {', '.join(SCHEDULES)}; received {shown(name)}"
+            )
         make: Callable[[int], Schedule] = getattr(Schedule, name)
         return make(steps)
 
@@ -217,24 +232,27 @@ class Schedule:
                 steps wanted, spread evenly and ending at T.
 
         Raises:
-            ValueError: if they are not.
+            TypeError: if they are not integers.
+            ValueError: if they are out of range or do not increase.
 
         Example:
             >>> Schedule.linear(1000).respace(4).steps
             4
         """
-        if isinstance(times, int):
-            if not 1 <= times <= self.steps:
-                raise ValueError(f"times must lie in 1..{self.steps}; received {times}")
-            times = [round(self.steps * i / times) for i in range(1, times + 1)]
-        index = [int(t) for t in times]
+        if is_list(times):
+            index = [integer("times", t) for t in times]
+        else:
+            count = integer("times", times, low=1)
+            if count > self.steps:
+                raise ValueError(f"times must lie in 1..{self.steps}; received {count}")
+            index = [round(self.steps * i / count) for i in range(1, count + 1)]
         if index and index[0] == 0:
             index = index[1:]
         rising = all(a < b for a, b in itertools.pairwise(index))
         if not index or index[0] < 1 or index[-1] > self.steps or not rising:
             raise ValueError(
                 f"times must be strictly increasing integers in 1..{self.steps}; "
-                f"received {list(times)}"
+                f"received {shown(times)}"
             )
         return Schedule(self.snr[[0, *index]])
 
@@ -254,11 +272,8 @@ class Schedule:
 
 def check_step(steps: int, t: Any, s: Any = None) -> tuple[int, int]:
     """Validate a backward step t → s of a chain of ``steps`` steps; s defaults to t − 1."""
-    for name, index in (("t", t), ("s", s)):
-        if index is not None and (isinstance(index, bool) or not hasattr(index, "__index__")):
-            raise TypeError(f"{name} must be an integer; received {index!r}")
-    t = int(t)
-    s = t - 1 if s is None else int(s)
+    t = integer("t", t)
+    s = t - 1 if s is None else integer("s", s)
     if not 1 <= t <= steps:
         raise ValueError(f"t must lie in 1..{steps} (the schedule has {steps} steps); received {t}")
     if not 0 <= s < t:
@@ -266,29 +281,25 @@ def check_step(steps: int, t: Any, s: Any = None) -> tuple[int, int]:
     return t, s
 
 
-def _steps(steps: Any) -> int:
-    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-        raise TypeError(f"steps must be an integer; received {steps!r}")
-    if int(steps) < 1:
-        raise ValueError(f"steps must be at least 1; received {steps}")
-    return int(steps)
+def check_schedule(schedule: Any) -> Schedule:
+    """The schedule itself.
+
+    Raises:
+        TypeError: if it is not a schedule.
+    """
+    return instance("schedule", schedule, Schedule, "Schedule.from_snr makes one from a list.")
 
 
 def _vector(name: str, values: Any) -> Tensor:
-    try:
-        vector = torch.as_tensor(values, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be a list of numbers; received {values!r}") from error
+    vector = real_tensor(name, values, finite=False).to(torch.float64)
     if vector.ndim != 1 or len(vector) == 0:
         raise ValueError(
             f"{name} must be a non-empty list of numbers; received shape {tuple(vector.shape)}"
         )
-    if bool(torch.isnan(vector).any()):
-        raise ValueError(f"{name} must not contain NaN; received {vector.tolist()[:5]}")
     return vector
 
 
 def _from_alpha_bar(steps: int, alpha_bar: Callable[[Tensor], Tensor]) -> Schedule:
     """β_t = min(1 − f(t)/f(t−1), 0.999) for an unnormalised ᾱ = f."""
-    level = alpha_bar(torch.linspace(0, 1, _steps(steps) + 1, dtype=torch.float64))
+    level = alpha_bar(torch.linspace(0, 1, integer("steps", steps, low=1) + 1, dtype=torch.float64))
     return Schedule.from_betas((1 - level[1:] / level[:-1]).clamp(max=MAX_BETA))

@@ -77,7 +77,7 @@ def local_error(
         True
     """
     t, s = schedule.check_step(t, s)
-    _check(mixture, denoiser)
+    check_pair(mixture, denoiser)
     step = _Step(mixture, denoiser, schedule.snr[t], schedule.snr[s])
     if method not in ("auto", "quadrature", "sampling"):
         raise ValueError(f"method must be auto, quadrature or sampling; received {method!r}")
@@ -121,7 +121,7 @@ def local_errors(
         >>> local_errors(q, Schedule.cosine(3), TruncatedMixture(q, 2), samples=256).value.shape
         torch.Size([4])
     """
-    _check(mixture, denoiser)
+    check_pair(mixture, denoiser)
     count, seed = _samples(samples), _seed(generator)
     snr = schedule.snr
     steps = [
@@ -187,7 +187,7 @@ def split(
         True
     """
     t, s = schedule.check_step(t, s)
-    _check(mixture, denoiser)
+    check_pair(mixture, denoiser)
     step = _Step(mixture, denoiser, schedule.snr[t], schedule.snr[s])
     levels = schedule.snr[[t]] if s == 0 else schedule.snr[[s, t]]
     floor = best_gaussian_errors(mixture, Schedule.from_snr(levels), "full")[-1]
@@ -250,7 +250,7 @@ class _Step:
             truth, model = self.truth(block), self.model(block)
             total = torch.zeros(len(block), dtype=torch.float64)
             for k in range(K):
-                one = truth._component(k)
+                one = truth.component(k)
                 step = one.spectral.apply(torch.sqrt, u[:, None, None, :])
                 x_s = (one.means + step).reshape(len(u), len(block), d)
                 gap = truth.log_prob(x_s) - model.log_prob(x_s)
@@ -291,7 +291,7 @@ def _transport(mixture: GaussianMixture, label: Tensor, u: Tensor) -> Tensor:
     x = torch.empty_like(u)
     for k in range(mixture.num_components):
         rows = index == k
-        one = mixture._component(k)
+        one = mixture.component(k)
         step = one.spectral.apply(torch.sqrt, u[rows].unsqueeze(-2)).squeeze(-2)
         x[rows] = one.means + step
     return x
@@ -331,7 +331,7 @@ def _expectation(
         u, weight = _rule(q_t.dim, coarse)
         total = torch.zeros((), dtype=torch.float64)
         for k in range(q_t.num_components):
-            one = q_t._component(k)
+            one = q_t.component(k)
             x = one.means + one.spectral.apply(torch.sqrt, u.unsqueeze(-2)).squeeze(-2)
             total = total + q_t.weights[k] * (weight * function(x, coarse)).sum()
         results.append(total)
@@ -339,7 +339,13 @@ def _expectation(
     return Estimate(fine, (fine - rough).abs() + ROUNDING * (1 + fine.abs()), "quadrature")
 
 
-def _check(mixture: Any, denoiser: Any) -> None:
+def check_pair(mixture: Any, denoiser: Any) -> None:
+    """Refuse what is not a single mixture and a denoiser.
+
+    Raises:
+        TypeError: if either is of the wrong kind.
+        ValueError: if the mixture has batch dimensions.
+    """
     curves_of(mixture)
     if not isinstance(denoiser, Denoiser):
         raise TypeError(

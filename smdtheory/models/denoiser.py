@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from smdtheory.checks import broadcast, real_tensor
 from smdtheory.schedule import bridge
 from smdtheory.truth.mixture import GaussianMixture
 
@@ -53,10 +54,13 @@ class Denoiser(torch.nn.Module):
             snr_s: γ_s > γ_t; infinity gives :meth:`x0` itself.
 
         Raises:
-            ValueError: unless 0 < γ_t < γ_s.
+            TypeError: if the arguments are not real numbers.
+            ValueError: unless 0 < γ_t < γ_s, or if shapes do not fit.
         """
+        x_t = real_tensor("x_t", x_t)
         step = bridge(snr_t, snr_s)
-        law = self.x0(x_t, torch.as_tensor(snr_t, dtype=torch.float64))
+        broadcast(x_t=x_t.shape[:-1], snr=step.c.shape)
+        law = self.x0(x_t, real_tensor("snr_t", snr_t).to(torch.float64))
         c, c_prime, variance = (
             v.to(law.means)[..., None, None] for v in (step.c, step.c_prime, step.variance)
         )

@@ -12,14 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from smdtheory.checks import integer, positive, shown
 from smdtheory.families import Family, check_family
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import bridge
 from smdtheory.truth.curves import curves_of
-from smdtheory.truth.information import mmse
-from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.posterior import posterior_at
 from smdtheory.truth.spectral import SpectralCovariance
+from smdtheory.truth.validate import MAX_CONDITION, check_points
 
 INFINITE = torch.tensor(math.inf, dtype=torch.float64)
 
@@ -34,7 +35,8 @@ class _Oracle(Denoiser):
 
     def posterior(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
         """q(x_0 | x_t)."""
-        return posterior_at(self.mixture, x_t, snr_t, INFINITE)
+        points = check_points("x_t", x_t, self.mixture.means)
+        return posterior_at(self.mixture, points, snr_t, INFINITE)
 
 
 class ExactPosterior(_Oracle):
@@ -81,29 +83,28 @@ class BestGaussian(_Oracle):
     def __init__(self, mixture: GaussianMixture, family: Family | str) -> None:
         super().__init__(mixture)
         self.family = check_family(family)
-        self._mmse: dict[float, float] = {}
 
     def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
         """N(E[x_0|x_t], P), one component."""
         law = self.posterior(x_t, snr_t)
+        if self.family == "full":
+            roots = law.spectral.map(torch.sqrt).matrices()
+            mean, frame, variances = _pooled(law.logits, law.means, roots)
+            return _one(mean, _spectral(frame.unsqueeze(-3), variances.unsqueeze(-2)))
         return _one(law.mean, self._covariance(law, snr_t))
 
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
         """p(x_s | x_t), one component; see :meth:`Denoiser.forward`."""
-        last = bool(torch.isinf(torch.as_tensor(snr_s)).all())
-        fixed = self.family == "fixed_large" or (self.family == "fixed_small" and last)
-        step = super().forward(x_t, snr_t, snr_s)
-        if not fixed:
-            return step
-        beta = bridge(snr_t, snr_s).beta.to(x_t).expand(x_t.shape[:-1])
-        return _one(
-            step.means.squeeze(-2), SpectralCovariance.isotropic(beta.unsqueeze(-1), x_t.shape[-1])
-        )
+        law = super().forward(x_t, snr_t, snr_s)
+        step = bridge(snr_t, snr_s)
+        last = bool((step.variance == 0).all())
+        if not (self.family == "fixed_large" or (self.family == "fixed_small" and last)):
+            return law
+        beta = step.beta.to(law.means).expand(law.batch_shape).unsqueeze(-1)
+        return _one(law.means.squeeze(-2), SpectralCovariance.isotropic(beta, law.dim))
 
     def _covariance(self, law: GaussianMixture, snr_t: Tensor) -> SpectralCovariance:
         d = law.dim
-        if self.family == "full":
-            return SpectralCovariance.dense(law.covariance_matrix.unsqueeze(-3))
         if self.family == "diagonal":
             return SpectralCovariance.diagonal(law.variance.unsqueeze(-2))
         if self.family == "isotropic_x":
@@ -115,14 +116,11 @@ class BestGaussian(_Oracle):
         return SpectralCovariance.isotropic(variance.expand(law.batch_shape).unsqueeze(-1), d)
 
     def _mean_error(self, snr_t: Tensor) -> Tensor:
-        """mmse(γ_t), computed once for each level."""
-        wanted = sorted(set(snr_t.flatten().tolist()))
-        missing = [gamma for gamma in wanted if gamma not in self._mmse]
-        if missing:
-            found = mmse(self.mixture.to("cpu", torch.float64), missing).value.tolist()
-            self._mmse.update(zip(missing, found, strict=True))
-        values = [self._mmse[gamma] for gamma in snr_t.flatten().tolist()]
-        return torch.tensor(values, dtype=torch.float64).reshape(snr_t.shape)
+        """mmse(γ_t) from the mixture's interpolated curve: a chain asks for one level at a time."""
+        curves = curves_of(self.mixture)
+        wanted, place = torch.unique(snr_t.flatten().to("cpu", torch.float64), return_inverse=True)
+        found = curves.mmse(curves.at(wanted, direct=False)).mean(0)
+        return found[place].reshape(snr_t.shape)
 
 
 class ExactSoftMixture(_Oracle):
@@ -136,8 +134,8 @@ class ExactSoftMixture(_Oracle):
             many times β̃. At s = 0, where β̃ = 0, "forward" gives β_{t|0} and a factor gives 0.
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
-        ValueError: for a kernel that is neither of these, or a factor that is not positive.
+        TypeError: if ``mixture`` is not a mixture, or ``kernel`` neither a name nor a number.
+        ValueError: for another name, or a factor that is not positive.
 
     Example:
         >>> from smdtheory.truth import presets
@@ -151,17 +149,12 @@ class ExactSoftMixture(_Oracle):
         kernel: Literal["posterior", "forward"] | float = "posterior",
     ) -> None:
         super().__init__(mixture)
-        valid = (
-            kernel in ("posterior", "forward")
-            if isinstance(kernel, str)
-            else not isinstance(kernel, bool) and math.isfinite(kernel) and kernel > 0
-        )
-        if not valid:
+        if isinstance(kernel, str) and kernel not in ("posterior", "forward"):
             raise ValueError(
                 "kernel must be 'posterior' (β̃), 'forward' (β) or a positive factor of β̃; "
                 f"received {kernel!r}"
             )
-        self.kernel = kernel
+        self.kernel = kernel if isinstance(kernel, str) else positive("kernel", kernel)
 
     def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
         """The law of the latent z: q(x_0 | x_t), K components."""
@@ -203,14 +196,10 @@ class TruncatedMixture(_Oracle):
     def __init__(
         self, mixture: GaussianMixture, keep: int, rest: Literal["merge", "drop"] = "merge"
     ) -> None:
-        super().__init__(mixture)
-        if isinstance(keep, bool) or not hasattr(keep, "__index__"):
-            raise TypeError(f"keep must be an integer; received {keep!r}")
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1 component; received {keep}")
-        if rest not in ("merge", "drop"):
-            raise ValueError(f"rest must be 'merge' or 'drop'; received {rest!r}")
-        self.keep = min(int(keep), mixture.num_components)
+        super().__init__(_possible(mixture))
+        if not isinstance(rest, str) or rest not in ("merge", "drop"):
+            raise ValueError(f"rest must be 'merge' or 'drop'; received {shown(rest)}")
+        self.keep = min(integer("keep", keep, low=1), self.mixture.num_components)
         self.rest = rest
 
     def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
@@ -222,26 +211,60 @@ class TruncatedMixture(_Oracle):
         count = self.keep if self.rest == "drop" else self.keep - 1
         kept, others = order[..., :count], order[..., count:]
         logits, means = law.logits.gather(-1, kept), _rows(law.means, kept)
-        matrices = law.spectral.matrices()
-        covariances = _matrices(matrices, kept)
+        roots = law.spectral.map(torch.sqrt).matrices()
+        root, axes = torch.linalg.eigh(roots)
+        axes, variances = _matrices(axes, kept), _rows(root.square().expand_as(law.means), kept)
         if self.rest == "merge":
-            weights = torch.softmax(law.logits.gather(-1, others), -1)
-            centres = _rows(law.means, others)
-            mean = (weights.unsqueeze(-1) * centres).sum(-2)
-            spread = centres - mean.unsqueeze(-2)
-            within = (weights[..., None, None] * _matrices(matrices, others)).sum(-3)
-            merged = within + torch.einsum("...k,...ki,...kj->...ij", weights, spread, spread)
-            mass = torch.logsumexp(law.logits.gather(-1, others), -1, keepdim=True)
-            logits = torch.cat([logits, mass], -1)
+            beyond = law.logits.gather(-1, others)
+            mean, frame, pooled = _pooled(
+                beyond, _rows(law.means, others), _matrices(roots, others)
+            )
+            logits = torch.cat([logits, torch.logsumexp(beyond, -1, keepdim=True)], -1)
             means = torch.cat([means, mean.unsqueeze(-2)], -2)
-            covariances = torch.cat([covariances, merged.unsqueeze(-3)], -3)
-        return GaussianMixture.from_spectral(logits, means, SpectralCovariance.dense(covariances))
+            axes = torch.cat([axes, frame.unsqueeze(-3)], -3)
+            variances = torch.cat([variances, pooled.unsqueeze(-2)], -2)
+        return GaussianMixture.from_spectral(logits, means, _spectral(axes, variances))
 
 
 def _one(mean: Tensor, spectral: SpectralCovariance) -> GaussianMixture:
     return GaussianMixture.from_spectral(
         mean.new_zeros(*mean.shape[:-1], 1), mean.unsqueeze(-2), spectral
     )
+
+
+def _possible(mixture: GaussianMixture) -> GaussianMixture:
+    """The components whose weight is not 0: the others have no law to merge."""
+    alive = torch.isfinite(check_mixture(mixture).logits)
+    return GaussianMixture.from_spectral(
+        mixture.logits[alive], mixture.means[alive], mixture.spectral.select(alive)
+    )
+
+
+def _pooled(logits: Tensor, means: Tensor, roots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of Σ_k w_k N(mean_k, root_k root_kᵀ) the mean, and its covariance's basis and eigenvalues.
+
+    Where the eigenvalues are too far apart for the entries of a matrix to hold them, they come
+    from the singular values of a factor of it, which need only the square root of that range.
+    """
+    weights = torch.softmax(logits, -1)
+    mean = (weights.unsqueeze(-1) * means).sum(-2)
+    spread = means - mean.unsqueeze(-2)
+    within = torch.einsum("...k,...kij->...ij", weights, roots @ roots.mT)
+    between = torch.einsum("...k,...ki,...kj->...ij", weights, spread, spread)
+    eigenvalues, basis = torch.linalg.eigh(within + between)
+    if bool((eigenvalues[..., 0] * MAX_CONDITION < eigenvalues[..., -1]).any()):
+        scale = weights.sqrt().unsqueeze(-1)
+        columns = (scale.unsqueeze(-1) * roots).movedim(-3, -2).flatten(-2)
+        basis, singular, _ = torch.linalg.svd(
+            torch.cat([(scale * spread).mT, columns], -1), full_matrices=False
+        )
+        eigenvalues = singular.square()
+    return mean, basis, eigenvalues
+
+
+def _spectral(basis: Tensor, eigenvalues: Tensor) -> SpectralCovariance:
+    residual = eigenvalues.new_zeros(eigenvalues.shape[:-1])
+    return SpectralCovariance(basis, eigenvalues, residual, basis.shape[-2])
 
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.moments import BIN, SPECTRA, Moments, moments, sampled
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -82,15 +82,16 @@ class Curves:
         Each of the d variances λ/(1 + γλ) of component k appears; a low-rank residual appears once,
         counted d − r times.
         """
-        values, _ = self._eigenvalues()
+        values, _ = self.eigenvalues()
         return 1 / (1 / values + snr[:, None, None])
 
     def within_sum(self, values: Tensor) -> Tensor:
         """Σ_k w_k Σ_i values[..., k, i] over what :meth:`within` returns, (L,)."""
-        _, counts = self._eigenvalues()
+        _, counts = self.eigenvalues()
         return ((values * counts).sum(-1) * self.mixture.weights).sum(-1)
 
-    def _eigenvalues(self) -> tuple[Tensor, Tensor]:
+    def eigenvalues(self) -> tuple[Tensor, Tensor]:
+        """Variances of x_0 given the label, (K, d'), and how often each of the d' counts, (d',)."""
         spectral, shared = self.mixture.spectral, self.shared
         parts = [spectral.eigenvalues, shared.expand(len(spectral.eigenvalues), -1)]
         counts = [torch.ones(spectral.rank + len(shared), dtype=torch.float64)]
@@ -272,14 +273,7 @@ def curves_of(mixture: GaussianMixture) -> Curves:
         TypeError: if ``mixture`` is not a :class:`GaussianMixture`.
         ValueError: if it has batch dimensions.
     """
-    if not isinstance(mixture, GaussianMixture):
-        raise TypeError(f"mixture must be a GaussianMixture; received {type(mixture).__name__}")
-    if mixture.batch_shape:
-        raise ValueError(
-            f"mixture must not have batch dimensions; received {tuple(mixture.batch_shape)}. "
-            "Loop over the mixtures."
-        )
-    mixture = mixture.to("cpu", torch.float64)
+    mixture = check_mixture(mixture).to("cpu", torch.float64)
     spectral = mixture.spectral
     parts = [mixture.logits, mixture.means, spectral.eigenvalues, spectral.residual]
     if spectral.basis is not None:

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from smdtheory.checks import real_tensor
 from smdtheory.estimate import ROUNDING, Estimate, Method
+from smdtheory.schedule import SNR_RANGE
 from smdtheory.truth.curves import Curves, curves_of
 from smdtheory.truth.mixture import GaussianMixture
 
@@ -38,10 +40,10 @@ def entropy(mixture: GaussianMixture) -> Estimate:
 
     Example:
         >>> entropy(GaussianMixture([1.0], [[0.0]], 1.0))
-        1.41894 ± 1e-15 (closed form)
+        1.4189385332 ± 1e-15 (closed form)
     """
     curves = curves_of(mixture)
-    variances, counts = curves._eigenvalues()
+    variances, counts = curves.eigenvalues()
     per_component = 0.5 * (torch.log(2 * math.pi * math.e * variances) * counts).sum(-1)
     known = (mixture.weights * per_component).sum() + _label_entropy(mixture)
     return _estimate(curves, known - curves.at(INFINITE).label_entropy, INFINITE)[0]
@@ -51,7 +53,7 @@ def mutual_information(mixture: GaussianMixture, snr: Tensor | Sequence[float]) 
     """I(x_0; x_t) in nats at finite signal-to-noise ratios γ (L,).
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
+        TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
         ValueError: unless every γ is positive and finite.
 
     Example:
@@ -59,7 +61,7 @@ def mutual_information(mixture: GaussianMixture, snr: Tensor | Sequence[float]) 
         tensor([0.3466], dtype=torch.float64)
     """
     curves, gamma = curves_of(mixture), _levels(snr)
-    variances, _ = curves._eigenvalues()
+    variances, _ = curves.eigenvalues()
     within = 0.5 * curves.within_sum(torch.log1p(gamma[:, None, None] * variances))
     value = within + _label_entropy(mixture) - curves.at(gamma).label_entropy
     return _estimate(curves, value, gamma)
@@ -69,7 +71,7 @@ def mmse(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
     """E tr Cov(x_0 | x_t) at finite signal-to-noise ratios γ (L,), in squared units of x_0.
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
+        TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
         ValueError: unless every γ is positive and finite.
 
     Example:
@@ -85,7 +87,7 @@ def conditional_entropy(mixture: GaussianMixture, snr: Tensor | Sequence[float])
     """E h(x_0 | x_t) = h(q_0) − I(γ) in nats at finite signal-to-noise ratios γ (L,).
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
+        TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
         ValueError: unless every γ is positive and finite.
 
     Example:
@@ -112,10 +114,11 @@ def _estimate(curves: Curves, value: Tensor, snr: Tensor, unit: Tensor | float =
 
 
 def _levels(snr: Tensor | Sequence[float]) -> Tensor:
-    gamma = torch.as_tensor(snr, dtype=torch.float64)
-    if gamma.ndim != 1 or not bool((torch.isfinite(gamma) & (gamma > 0)).all()):
+    gamma = real_tensor("snr", snr, finite=False).to("cpu", torch.float64)
+    low, high = SNR_RANGE
+    if gamma.ndim != 1 or len(gamma) == 0 or not bool(((gamma >= low) & (gamma <= high)).all()):
         raise ValueError(
-            "snr must be a list of positive, finite signal-to-noise ratios; received "
+            f"snr must be a list of signal-to-noise ratios within {low:.0e}..{high:.0e}; received "
             f"{gamma.flatten()[:5].tolist()} of shape {tuple(gamma.shape)}"
         )
     return gamma

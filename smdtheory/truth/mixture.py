@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from smdtheory.checks import instance, shape, shown
 from smdtheory.truth import validate
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -107,12 +108,23 @@ class GaussianMixture(Distribution):
         """A batch of mixtures; the spectral part broadcasts over the batch, never expanded.
 
         Args:
-            logits: (*B, K), log weights up to a constant.
+            logits: (*B, K), or what broadcasts to it: log weights up to a constant.
             means: (*B, K, d).
             spectral: covariances with batch dimensions that broadcast with ``*B``.
+
+        Raises:
+            TypeError: if the arguments are not tensors and a :class:`SpectralCovariance`.
+            ValueError: if shapes do not fit, a mean or variance is not finite, or no weight is
+                positive.
+
+        Example:
+            >>> spectral = SpectralCovariance.isotropic(torch.ones(2), 3)
+            >>> GaussianMixture.from_spectral(torch.zeros(2), torch.zeros(5, 2, 3), spectral)
+            GaussianMixture(components=2, dim=3, batch_shape=(5,))
         """
+        validate.check_parts(logits, means, spectral)
         mixture = GaussianMixture.__new__(GaussianMixture)
-        mixture._set(logits, means, spectral)
+        mixture._set(logits.expand(means.shape[:-1]), means, spectral)
         return mixture
 
     @property
@@ -173,7 +185,7 @@ class GaussianMixture(Distribution):
             TypeError: if x is not made of real numbers.
             ValueError: if its last dimension is not d, or it contains NaN or infinity.
         """
-        x = validate.check_points("x", value, self.dim, self.means)
+        x = validate.check_points("x", value, self.means)
         if self.means.ndim > 2:
             return torch.logsumexp(self.component_log_prob(x), -1)
         points = x.reshape(-1, self.dim)
@@ -196,10 +208,15 @@ class GaussianMixture(Distribution):
             ValueError: as :meth:`log_prob`, and where x is so far out that its squared distance to
                 every component overflows.
         """
-        points = validate.check_points("x", x, self.dim, self.means)
-        return torch.softmax(self._joint(points), -1)
+        points = validate.check_points("x", x, self.means)
+        return torch.softmax(self.joint_log_prob(points), -1)
 
-    def _joint(self, x: Tensor) -> Tensor:
+    def joint_log_prob(self, x: Tensor) -> Tensor:
+        """:meth:`component_log_prob`, refusing points at which every component underflows.
+
+        Raises:
+            ValueError: where the squared distance to every component overflows.
+        """
         joint = self.component_log_prob(x)
         if not bool(torch.isfinite(joint.amax(-1)).all()):
             raise ValueError(
@@ -216,8 +233,8 @@ class GaussianMixture(Distribution):
             TypeError: if x is not made of real numbers.
             ValueError: as :meth:`responsibilities`.
         """
-        points = validate.check_points("x", x, self.dim, self.means)
-        weights = torch.softmax(self._joint(points), -1).unsqueeze(-1)
+        points = validate.check_points("x", x, self.means)
+        weights = torch.softmax(self.joint_log_prob(points), -1).unsqueeze(-1)
         pull = self.spectral.apply(torch.reciprocal, self.means - points.unsqueeze(-2))
         return (weights * pull).sum(-2)
 
@@ -227,12 +244,17 @@ class GaussianMixture(Distribution):
         Args:
             sample_shape: a shape, or a number of draws.
             generator: source of randomness; torch's global one if absent.
+
+        Raises:
+            TypeError: if ``sample_shape`` is not made of integers, or ``generator`` is none.
+            ValueError: if one of them is negative.
         """
-        shape = torch.Size((sample_shape,) if isinstance(sample_shape, int) else sample_shape)
-        count = shape.numel()
+        size = shape("sample_shape", sample_shape)
+        count = size.numel()
         weights = self.weights.reshape(-1, self.num_components)
-        index = torch.multinomial(weights, count, replacement=True, generator=generator).mT
-        index = index.reshape(count, *self.batch_shape)
+        drawn = max(count, 1)  # torch.multinomial cannot draw nothing
+        index = torch.multinomial(weights, drawn, replacement=True, generator=generator).mT
+        index = index[:count].reshape(count, *self.batch_shape)
         noise = torch.randn(
             (count, *self.batch_shape, self.dim),
             generator=generator,
@@ -241,12 +263,13 @@ class GaussianMixture(Distribution):
         )
         draws = torch.zeros_like(noise)
         for k in range(self.num_components):
-            one = self._component(k)
+            one = self.component(k)
             chosen = one.means + one.spectral.apply(torch.sqrt, noise.unsqueeze(-2))
             draws = torch.where((index == k).unsqueeze(-1), chosen.squeeze(-2), draws)
-        return draws.reshape(*shape, *self.batch_shape, self.dim)
+        return draws.reshape(*size, *self.batch_shape, self.dim)
 
-    def _component(self, k: int) -> GaussianMixture:
+    def component(self, k: int) -> GaussianMixture:
+        """The k-th Gaussian alone, as a mixture of one component."""
         part, spectral = slice(k, k + 1), self.spectral
         basis = None if spectral.basis is None else spectral.basis[..., part, :, :]
         one = SpectralCovariance(
@@ -269,19 +292,35 @@ class GaussianMixture(Distribution):
         )
 
     def to(self, *args: Any, **kwargs: Any) -> GaussianMixture:
-        """The same mixture on another device or in another dtype, as ``torch.Tensor.to``."""
-        return GaussianMixture.from_spectral(
-            self.logits.to(*args, **kwargs),
-            self.means.to(*args, **kwargs),
-            self.spectral.to(*args, **kwargs),
-        )
+        """The same mixture on another device or in another dtype, as ``torch.Tensor.to``.
+
+        Raises:
+            TypeError: for a dtype that is not floating.
+            ValueError: for a device that is not there, or variances out of the dtype's range.
+        """
+        try:
+            logits, means = self.logits.to(*args, **kwargs), self.means.to(*args, **kwargs)
+            spectral = self.spectral.to(*args, **kwargs)
+            validate.check_conversion(self.spectral, spectral)
+        except RuntimeError as error:
+            raise ValueError(f"to takes a device or a dtype; received {shown(args)}") from error
+        return GaussianMixture.from_spectral(logits, means, spectral)
 
     def expand(self, batch_shape: Any, _instance: GaussianMixture | None = None) -> GaussianMixture:
-        """The mixture with batch dimensions ``batch_shape``; the spectral part is shared."""
-        shape = torch.Size(batch_shape)
+        """The mixture with batch dimensions ``batch_shape``; the spectral part is shared.
+
+        Raises:
+            TypeError: if ``batch_shape`` is not made of integers.
+            ValueError: if the present batch dimensions do not expand to it.
+        """
+        size = shape("batch_shape", batch_shape)
+        if not validate.extends(self.batch_shape, size):
+            raise ValueError(
+                f"batch_shape must extend {tuple(self.batch_shape)}; received {tuple(size)}"
+            )
         return GaussianMixture.from_spectral(
-            self.logits.expand(*shape, self.num_components),
-            self.means.expand(*shape, self.num_components, self.dim),
+            self.logits.expand(*size, self.num_components),
+            self.means.expand(*size, self.num_components, self.dim),
             self.spectral,
         )
 
@@ -298,3 +337,20 @@ class GaussianMixture(Distribution):
     def __repr__(self) -> str:
         batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
         return f"GaussianMixture(components={self.num_components}, dim={self.dim}{batch})"
+
+
+def check_mixture(mixture: Any) -> GaussianMixture:
+    """The mixture itself.
+
+    Raises:
+        TypeError: if it is not a mixture.
+        ValueError: if it has batch dimensions.
+    """
+    cure = "GaussianMixture(weights, means, covariances) makes one."
+    checked = instance("mixture", mixture, GaussianMixture, cure)
+    if checked.batch_shape:
+        raise ValueError(
+            f"mixture must not have batch dimensions; received {tuple(checked.batch_shape)}. "
+            "Loop over the mixtures."
+        )
+    return checked

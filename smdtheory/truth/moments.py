@@ -11,6 +11,7 @@ far apart the components are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,9 @@ error: a shorter step by √2 raises an error to about the power √2."""
 
 GOLDEN_ANGLE = 2.399963
 """Radians between the orientations of successive lattices."""
+
+SAMPLED_POINTS = 4096
+"""Sobol points of one scrambling, over all components."""
 
 MAX_DIM = 128
 """Largest d for which the posterior covariance is formed as a matrix at every point."""
@@ -101,7 +105,7 @@ def moments(
     mixture: GaussianMixture,
     snr: Tensor,
     *,
-    points: int = 1024,
+    points: int | None = None,
     seed: int = 0,
     shared: Tensor | None = None,
 ) -> Moments:
@@ -110,7 +114,8 @@ def moments(
     Args:
         mixture: q(x_0), standardised in scale or not.
         snr: γ, (L,).
-        points: Sobol points for each component and scrambling, where sampled.
+        points: Sobol points for each component and scrambling, where sampled; by default
+            :data:`SAMPLED_POINTS` are shared among the components.
         seed: of the scramblings.
         shared: variances of further coordinates that are independent of these and of the label.
 
@@ -130,7 +135,8 @@ def moments(
         table.add(torch.arange(len(snr)), torch.zeros(1), origin, torch.ones(1, 1))
         return table.finish()
     if sampled(mixture):
-        _sample(table, points, seed)
+        share = max(64, 2 ** int(math.log2(SAMPLED_POINTS / mixture.num_components)))
+        _sample(table, points or share, seed)
     elif mixture.dim == 1:
         _graded(table)
     else:
@@ -283,7 +289,7 @@ class _Table:
         marginal = mixture.spectral.map(lambda v: v + noise)  # (A, K, ·)
         own = _pick(marginal, k)
         step = own.apply_columns(torch.sqrt, u.mT[None, None])[:, 0]  # (A, d, n)
-        offset = (mixture.means[k].unsqueeze(1) - mixture.means)[..., None]  # (A, K, d, 1)
+        offset = (mixture.means[k].unsqueeze(1) - mixture.means)[..., None]  # m_k − m_j
         diff = offset + step.unsqueeze(1)  # y − m_j, (A, K, d, n)
         joint = (mixture.logits - 0.5 * marginal.log_det()).unsqueeze(
             -1
@@ -291,8 +297,7 @@ class _Table:
         log_resp = torch.log_softmax(joint, 1)
         resp = log_resp.exp()
         entropy = -(resp * log_resp.clamp(min=-800.0)).sum(1)  # r is 0 below e^-745
-        gain = mixture.spectral.map(lambda v: 1 / (1 + noise / v))  # S C⁻¹
-        mean = gain.apply_columns(lambda v: v, diff) - offset  # μ_j − m_k
+        mean = self._means(k, noise, step, offset)
         centre = torch.einsum("akdn,akn->adn", mean, resp)
         deviation = mean - centre.unsqueeze(1)
         posterior = mixture.spectral.map(lambda v: 1 / (1 / v + gamma))
@@ -301,6 +306,18 @@ class _Table:
         if bool(torch.isinf(gamma).any()):
             within = torch.zeros_like(within)
         return entropy, within, deviation, resp
+
+    def _means(self, k: Tensor, noise: Tensor, step: Tensor, offset: Tensor) -> Tensor:
+        """μ_j up to a term that all j share, (A, K, d, n), at y = m_k + ``step``.
+
+        With H = I − S C⁻¹ = C⁻¹/γ, μ_j − μ_k = (H_k − H_j) step − H_j (m_k − m_j), and
+        H_k − H_j = γ H_j (S_j − S_k) H_k: nothing cancels, neither for γS → 0 nor for γS → ∞.
+        """
+        prior = self.mixture.spectral.map(lambda v: v.expand(len(k), *v.shape))
+        own = _pick(prior, k)
+        pull = own.map(lambda v: 1 / (v + noise)).apply_columns(_same, step.unsqueeze(1))
+        change = prior.apply_columns(_same, pull) - own.apply_columns(_same, pull)
+        return prior.map(lambda v: 1 / (1 + v / noise)).apply_columns(_same, change - offset)
 
     def _deposit(self, target: Tensor, level: Tensor, mass: Tensor, values: Tensor) -> None:
         """Spread ``mass`` (A, n) at ``values`` (A, m, n) over the grid in log v."""
@@ -343,6 +360,10 @@ class _Table:
             torch.exp(self.log_v),
             self.error,
         )
+
+
+def _same(v: Tensor) -> Tensor:
+    return v
 
 
 def _pick(spectral: SpectralCovariance, k: Tensor) -> SpectralCovariance:

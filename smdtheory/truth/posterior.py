@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.schedule import Schedule, bridge
+from smdtheory.checks import integer
+from smdtheory.schedule import Schedule, bridge, check_schedule
 from smdtheory.truth import validate
-from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
 
 
 def marginal_at(mixture: GaussianMixture, snr: Tensor) -> GaussianMixture:
@@ -52,7 +53,7 @@ def posterior_at(
     gamma_s = torch.as_tensor(snr_s, dtype=like.dtype, device=like.device)
     step = bridge(gamma_t, gamma_s)
     q_t = marginal_at(mixture, gamma_t)
-    logits = torch.log_softmax(q_t._joint(x_t), -1)
+    logits = torch.log_softmax(q_t.joint_log_prob(x_t), -1)
 
     signal_s = (1 / (1 + 1 / gamma_s))[..., None, None]
     noise_s = (1 / (1 + gamma_s))[..., None, None]
@@ -75,17 +76,19 @@ def marginal(mixture: GaussianMixture, schedule: Schedule, t: int) -> GaussianMi
     """q(x_t) = Σ_k w_k N(√ᾱ_t m_k, ᾱ_t S_k + (1 − ᾱ_t) I), 0 <= t <= T (docs/theory.md §1).
 
     Raises:
-        TypeError: if t is not an integer.
-        ValueError: if t is out of range.
+        TypeError: if t is not an integer, or the other arguments are of the wrong kind.
+        ValueError: if t is out of range, or the mixture has batch dimensions.
 
     Example:
         >>> q = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.25)
         >>> marginal(q, Schedule.cosine(10), 10).means.abs().max() < 0.01
         tensor(True)
     """
-    if t != 0 or isinstance(t, bool):
-        t, _ = schedule.check_step(t)
-    return marginal_at(mixture, schedule.snr[t])
+    check_mixture(mixture)
+    level = integer("t", t)
+    if not 0 <= level <= check_schedule(schedule).steps:
+        raise ValueError(f"t must lie in 0..{schedule.steps}; received {level}")
+    return marginal_at(mixture, schedule.snr[level])
 
 
 def posterior(
@@ -101,16 +104,19 @@ def posterior(
         s: where to, 0..t−1; t − 1 by default.
 
     Raises:
-        TypeError: if t or s is not an integer, or x_t not made of real numbers.
-        ValueError: if t, s or the shape of x_t is out of range, or x_t is not finite.
+        TypeError: if t or s is not an integer, x_t is not made of real numbers, or the other
+            arguments are of the wrong kind.
+        ValueError: if t, s or the shape of x_t is out of range, x_t is not finite, or the mixture
+            has batch dimensions.
 
     Example:
         >>> q = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.25)
         >>> posterior(q, Schedule.cosine(10), [[0.0]], t=5).weights
         tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
-    t, s = schedule.check_step(t, s)
-    points = validate.check_points("x_t", x_t, mixture.dim, mixture.means)
+    check_mixture(mixture)
+    t, s = check_schedule(schedule).check_step(t, s)
+    points = validate.check_points("x_t", x_t, mixture.means)
     return posterior_at(mixture, points, schedule.snr[t], schedule.snr[s])
 
 

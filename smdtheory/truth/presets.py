@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from smdtheory.checks import integer, positive
 from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.validate import SCALE_RANGE
 
 
 def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixture:
@@ -15,7 +17,7 @@ def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixtur
 
     Raises:
         TypeError: if ``modes`` is not an integer.
-        ValueError: if a size is not positive.
+        ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
 
     Example:
         >>> ring(8)
@@ -34,7 +36,7 @@ def grid(side: int, spacing: float = 2.0, std: float = 0.25) -> GaussianMixture:
 
     Raises:
         TypeError: if ``side`` is not an integer.
-        ValueError: if a size is not positive.
+        ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
 
     Example:
         >>> grid(7)
@@ -50,7 +52,7 @@ def line(modes: int, separation: float = 2.0, std: float = 0.25) -> GaussianMixt
 
     Raises:
         TypeError: if ``modes`` is not an integer.
-        ValueError: if a size is not positive.
+        ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
 
     Example:
         >>> line(4).means.squeeze()
@@ -76,7 +78,7 @@ def random(
 
     Raises:
         TypeError: if ``modes`` or ``dim`` is not an integer.
-        ValueError: if a size is not positive.
+        ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
 
     Example:
         >>> random(6, 3, generator=torch.Generator().manual_seed(0))
@@ -106,16 +108,9 @@ def _equal(means: torch.Tensor, std: float) -> GaussianMixture:
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer; received {value!r}")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be at least 1; received {value}")
-    return int(value)
+    return integer(name, value, low=1)
 
 
 def _size(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number; received {value!r}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite; received {value}")
-    return float(value)
+    low, high = SCALE_RANGE
+    return positive(name, value, low**0.5, high**0.5)

@@ -5,11 +5,14 @@ Every message gives the rule, what was received, and the usual cure.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from smdtheory.checks import broadcast, instance, real_tensor
 from smdtheory.truth.spectral import SpectralCovariance
 
 WEIGHT_TOLERANCE = 1e-6
@@ -19,53 +22,37 @@ SYMMETRY_TOLERANCE = 1e-10
 """Largest asymmetry of a covariance matrix, relative to its largest entry."""
 
 MAX_CONDITION = 1e12
-"""Beyond this condition number the entries of a float64 matrix no longer fix its eigenvalues."""
+"""Largest condition number of a matrix: rounding of its entries moves the smallest eigenvalue by
+2e-4 there. With low-rank factors the same happens at the square of it, because x enters through
+U Uᵀx, whose rounding is relative to the square root of the largest eigenvalue."""
 
 SCALE_RANGE = (1e-60, 1e60)
 """Range of variances and squared distances: products of two stay far from under- and overflow."""
 
 
-def as_tensor(name: str, value: Any) -> Tensor:
-    """``value`` as a float64 tensor (a floating tensor keeps its dtype).
-
-    Raises:
-        TypeError: if it is not made of real numbers.
-        ValueError: if it contains NaN or infinity.
-    """
-    try:
-        tensor = torch.as_tensor(value)
-        if not tensor.is_floating_point():
-            if tensor.is_complex() or tensor.dtype == torch.bool:
-                raise TypeError(tensor.dtype)
-            tensor = tensor.to(torch.float64)
-        elif not isinstance(value, Tensor):
-            tensor = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} must be an array of real numbers; received {value!r}") from error
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"{name} must be finite; received NaN or infinity")
-    return tensor
-
-
-def check_points(name: str, x: Any, dim: int, like: Tensor) -> Tensor:
-    """Points (..., d) with the dtype and device of ``like``.
+def check_points(name: str, x: Any, means: Tensor) -> Tensor:
+    """Points (*S, *B, d) for a mixture with ``means`` (*B, K, d): same dtype, same device.
 
     Raises:
         TypeError: if they are not real numbers.
-        ValueError: if the last dimension is not d, or a coordinate is NaN or infinite.
+        ValueError: if their shape does not fit, or a coordinate is NaN, infinite or so large that
+            its square could overflow.
     """
-    tensor = as_tensor(name, x).to(like)
+    dim = means.shape[-1]
+    tensor = real_tensor(name, x).to(means)
     if tensor.ndim == 0 or tensor.shape[-1] != dim:
         raise ValueError(
             f"{name} must have last dimension d = {dim}; received shape {tuple(tensor.shape)}"
             + (". For d = 1 write x[..., None]." if dim == 1 else "")
         )
-    return tensor
+    if means.ndim > 2:
+        broadcast(**{name: tensor.shape[:-1], "batch_shape": means.shape[:-2]})
+    return _bounded(name, tensor, torch.finfo(tensor.dtype).max ** (1 / 3))
 
 
 def check_weights(weights: Any) -> Tensor:
     """Positive weights (K,) that sum to 1 within :data:`WEIGHT_TOLERANCE`, normalised exactly."""
-    tensor = as_tensor("weights", weights)
+    tensor = real_tensor("weights", weights)
     if tensor.ndim != 1 or len(tensor) == 0:
         raise ValueError(f"weights must have shape (K,), K >= 1; received {tuple(tensor.shape)}")
     if bool((tensor < 0).any()):
@@ -81,7 +68,7 @@ def check_weights(weights: Any) -> Tensor:
 
 def check_means(means: Any, components: int) -> Tensor:
     """Means (K, d) with d >= 1."""
-    tensor = as_tensor("means", means)
+    tensor = real_tensor("means", means)
     if tensor.ndim != 2 or tensor.shape[0] != components or tensor.shape[1] == 0:
         raise ValueError(
             f"means must have shape (K, d) with K = {components} (one row for each weight); "
@@ -93,7 +80,9 @@ def check_means(means: Any, components: int) -> Tensor:
 
 def check_covariances(covariances: Any, means: Tensor) -> SpectralCovariance:
     """Covariances as (K, d, d), as variances (K, d), or as isotropic variances (K,) or a number."""
-    tensor = as_tensor("covariances", covariances).to(means)
+    tensor = _bounded(
+        "covariances", real_tensor("covariances", covariances).to(means), SCALE_RANGE[1]
+    )
     components, dim = means.shape
     shape = tuple(tensor.shape)
     if shape in {(), (components,)}:
@@ -120,8 +109,8 @@ def check_covariances(covariances: Any, means: Tensor) -> SpectralCovariance:
 
 def check_low_rank(factors: Any, noise: Any, means: Tensor) -> SpectralCovariance:
     """S_k = F_k F_kᵀ + noise_k I from factors (K, d, r), r <= d, and noise (K,)."""
-    factor = as_tensor("factors", factors).to(means)
-    residual = as_tensor("noise", noise).to(means)
+    factor = _bounded("factors", real_tensor("factors", factors).to(means), SCALE_RANGE[1] ** 0.5)
+    residual = real_tensor("noise", noise).to(means)
     components, dim = means.shape
     if factor.ndim != 3 or factor.shape[:2] != (components, dim) or factor.shape[2] > dim:
         raise ValueError(
@@ -132,6 +121,8 @@ def check_low_rank(factors: Any, noise: Any, means: Tensor) -> SpectralCovarianc
         raise ValueError(
             f"noise must have shape (K,) with K = {components}; received {tuple(residual.shape)}"
         )
+    if not bool((residual > 0).all()):
+        raise ValueError(f"noise must be positive variances; received {_short(residual)}")
     residual = residual.expand(components)
     basis, singular, _ = torch.linalg.svd(factor, full_matrices=False)
     eigenvalues = singular.square() + residual.unsqueeze(-1)
@@ -139,38 +130,91 @@ def check_low_rank(factors: Any, noise: Any, means: Tensor) -> SpectralCovarianc
 
 
 def check_spectral(spectral: SpectralCovariance) -> SpectralCovariance:
-    """Positive eigenvalues within :data:`SCALE_RANGE`; matrices within :data:`MAX_CONDITION`."""
+    """Positive eigenvalues within :data:`SCALE_RANGE` and, off the axes, of each other."""
     smallest, largest = spectral.smallest(), spectral.largest()
     low, high = SCALE_RANGE
+    limit, lost = math.inf, ""
+    if spectral.basis is not None and not spectral.is_isotropic:
+        dense = not spectral.has_complement
+        limit = MAX_CONDITION if dense else MAX_CONDITION**2
+        lost = "a float64 matrix's entries" if dense else "coordinates along the factors"
     for k, (least, most) in enumerate(zip(smallest.tolist(), largest.tolist(), strict=True)):
-        dense = spectral.basis is not None and 0 < spectral.rank == spectral.dim
-        if least <= 0 or (dense and least * MAX_CONDITION < most):
+        received = f"received eigenvalues from {least:.3g} to {most:.3g} in component {k}"
+        if not least > 0:
             kind = "positive definite" if spectral.dim > 1 else "positive"
-            cure = (
-                f"Eigenvalues more than {MAX_CONDITION:.0e} apart are lost in the entries of a "
-                "float64 matrix: use variances (K, d) or GaussianMixture.low_rank."
-                if least > 0
-                else "Add a small multiple of the identity, if a component has collapsed."
-            )
             raise ValueError(
-                f"covariances must be {kind}; component {k} has eigenvalues from {least:.3g} to "
-                f"{most:.3g}. {cure}"
+                f"covariances must be {kind}; {received}. "
+                "Add a small multiple of the identity, if a component has collapsed."
             )
-        if least < low or most > high:
+        if least * limit < most:
             raise ValueError(
-                f"variances must lie within {low:.0e}..{high:.0e}; component {k} has "
-                f"{least:.3g}..{most:.3g}. Rescale the data."
+                f"covariances must have eigenvalues within {limit:.0e} of each other; {received}. "
+                f"The rest is lost in the rounding of {lost}: use variances (K, d)."
+            )
+        if not (low <= least and most <= high):
+            raise ValueError(
+                f"covariances must have variances within {low:.0e}..{high:.0e}; {received}. "
+                "Rescale the data."
             )
     return spectral
 
 
 def check_spread(means: Tensor) -> None:
     """Squared distances between means stay within :data:`SCALE_RANGE`."""
-    if float(means.abs().max()) ** 2 * means.shape[1] > SCALE_RANGE[1]:
+    _bounded("means", means, (SCALE_RANGE[1] / means.shape[1]) ** 0.5)
+
+
+def check_conversion(before: SpectralCovariance, after: SpectralCovariance) -> None:
+    """Another dtype is a floating one and holds every variance."""
+    dtype = after.residual.dtype
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating one; received {dtype}")
+    if bool((before.smallest() > 0).all()) and not bool((after.smallest() > 0).all()):
         raise ValueError(
-            f"means must be below {SCALE_RANGE[1] ** 0.5:.0e} in size; received "
-            f"{float(means.abs().max()):.3g}. Rescale the data."
+            f"dtype must hold every variance; received {dtype}, in which "
+            f"{float(before.smallest().min()):.3g} is 0. Rescale the data, with standardized()."
         )
+
+
+def check_parts(logits: Any, means: Any, spectral: Any) -> None:
+    """Log weights (*B, K), means (*B, K, d) and covariances that fit together, free of NaN."""
+    cure = "GaussianMixture(weights, means, covariances) takes plain arrays."
+    instance("logits", logits, Tensor, cure)
+    instance("means", means, Tensor, cure)
+    instance("spectral", spectral, SpectralCovariance, cure)
+    *batch, components, dim = means.shape if means.ndim > 1 else (0, 0)
+    inner, outer = tuple(spectral.eigenvalues.shape[-2:]), spectral.eigenvalues.shape[:-2]
+    fit = (
+        0 not in (components, dim) and inner == (components, spectral.rank) and dim == spectral.dim
+    )
+    if not fit or not extends(outer, batch) or not extends(logits.shape, means.shape[:-1]):
+        raise ValueError(
+            "logits, means and spectral must have shapes (*B, K), (*B, K, d) and (*B, K, r); "
+            f"received {tuple(logits.shape)}, {tuple(means.shape)} and "
+            f"{tuple(spectral.eigenvalues.shape)} in d = {spectral.dim}"
+        )
+    for name, total in (
+        ("logits", torch.logsumexp(logits, -1)),
+        ("means", means.sum()),
+        ("spectral", spectral.trace()),
+    ):
+        if not bool(torch.isfinite(total).all()):
+            raise ValueError(f"{name} must be finite; received NaN or infinity")
+
+
+def extends(small: Sequence[int], large: Sequence[int]) -> bool:
+    """Whether ``small`` broadcasts to ``large``."""
+    pairs = zip(reversed(small), reversed(large), strict=False)
+    return len(small) <= len(large) and all(a in (1, b) for a, b in pairs)
+
+
+def _bounded(name: str, tensor: Tensor, limit: float) -> Tensor:
+    if not bool((tensor.abs() <= limit).all()):
+        raise ValueError(
+            f"{name} must be below {limit:.0e} in size; received up to "
+            f"{float(tensor.abs().max()):.3g}. Rescale the data."
+        )
+    return tensor
 
 
 def _short(tensor: Tensor) -> str:

@@ -1,0 +1,300 @@
+"""What a sweep is asked to do, checked at the door.
+
+Standard library only (torch takes seconds to import, ``--help`` must not): the command line is
+built from :class:`SweepConfig`, whose docstrings are its help.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from smdtheory.families import FAMILIES, Family
+from smdtheory.sweep.store import digest
+
+Shape = Literal["ring", "grid", "line", "random"]
+ScheduleName = Literal["cosine", "linear", "sigmoid"]
+
+DEFAULT_ITERATIONS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+DEFAULT_STD: dict[str, float] = {"ring": 0.1, "grid": 0.25, "line": 0.25, "random": 0.25}
+DEFAULT_DIM: dict[str, int] = {"ring": 2, "grid": 2, "line": 1, "random": 2}
+DEFAULT_SEPARATION = 2.0
+RING_RADIUS = 2**0.5
+
+
+@dataclass(frozen=True)
+class MixtureSpec:
+    """The numbers that fix one mixture, without building it.
+
+    Attributes:
+        shape: "ring", "grid", "line", "random", or "custom" for a mixture of the user's own.
+        modes: number of components.
+        dim: dimension d.
+        separation: distance of neighbouring modes, for "random" the scale of the means (``None``:
+            the ring of radius √2, or custom).
+        std: standard deviation of each component (``None``: custom).
+        draw: seed of the draw, for "random" alone.
+        content: fingerprint of the parameters, for "custom" alone.
+    """
+
+    shape: str
+    modes: int
+    dim: int
+    separation: float | None = None
+    std: float | None = None
+    draw: int | None = None
+    content: str | None = None
+
+    @property
+    def neighbours(self) -> float | None:
+        """The distance of neighbouring modes as a number, where there is one."""
+        if self.shape == "ring" and self.separation is None and self.modes > 1:
+            return 2 * RING_RADIUS * math.sin(math.pi / self.modes)
+        return self.separation
+
+    @property
+    def identity(self) -> str:
+        """A short name for programs: 12 digits of a hash of all of it."""
+        return digest(asdict(self))[:12]
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        if self.shape == "custom":
+            return f"your mixture of {self.modes} components in d = {self.dim}"
+        plural = "mode" if self.modes == 1 else "modes"
+        draw = "" if self.draw is None else f", draw {self.draw}"
+        return f"{self.shape} of {self.modes} {plural} in d = {self.dim}{draw}"
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """How far is the best Gaussian denoiser from the truth, at every number of iterations?
+
+    On each mixture and schedule, measures every family of Gaussian backward steps at its best,
+    the exact soft mixture, and a posterior cut to its two heaviest components. Ends with a table,
+    a figure and one plain sentence. Finished work stays in the output folder: the same command
+    computes nothing twice, a longer one only what is new.
+
+    Attributes:
+        modes: Number of modes; several values make several mixtures.
+        shape: Where the modes stand: on a circle, a square lattice (4, 9, 16, ... modes), a line,
+            or anywhere (random weights, means and full covariances).
+        mixture: A mixture of your own instead: a .json or .npz file with weights (K,),
+            means (K, d) and covariances (K, d, d), (K, d), (K,) or one number; variances, not
+            standard deviations.
+        separation: Distance of neighbouring modes; for random, the scale of the means. None: 2,
+            and for the ring whatever gives it radius 1.414.
+        std: Standard deviation of each mode. None: 0.1 for the ring, 0.25 for the other shapes.
+        dim: Dimension of the data. A ring or grid lies in the first two coordinates, a line in
+            the first. None: 1 for the line, 2 for the other shapes.
+        schedule: Noise schedule, or several.
+        iterations: Iteration counts T (numbers of backward steps) to measure, in any order.
+        families: Gaussian families to measure: variance fixed small or large, best variance for
+            each step (isotropic) or each point (isotropic_x), best diagonal or full covariance
+            for each point.
+        seed: Seed of everything drawn at random, or several.
+        workers: Processes to use. None: one for each core.
+        out: Folder for results. None: runs/ and the name of the shape or mixture file, as in
+            runs/ring.
+        dry_run: List the cells and which of them are done; compute and write nothing.
+        no_figure: Make no figures.
+
+    Example:
+        >>> SweepConfig(modes=(2, 4), std=0.05).folder.as_posix()
+        'runs/ring-std0.05'
+    """
+
+    modes: tuple[int, ...] = (8,)
+    shape: Shape = "ring"
+    mixture: Path | None = None
+    separation: float | None = None
+    std: float | None = None
+    dim: int | None = None
+    schedule: tuple[ScheduleName, ...] = ("cosine",)
+    iterations: tuple[int, ...] = DEFAULT_ITERATIONS
+    families: tuple[Family, ...] = FAMILIES
+    seed: tuple[int, ...] = (0,)
+    workers: int | None = None
+    out: Path | None = None
+    dry_run: bool = False
+    no_figure: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value, turning a single value into a tuple of one.
+
+        Raises:
+            TypeError: for values of the wrong kind.
+            ValueError: for values out of range or that do not go together.
+        """
+
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        for name, least in (("modes", 1), ("iterations", 1), ("seed", 0)):
+            put(name, _whole_numbers(name, getattr(self, name), least))
+        put("iterations", tuple(sorted(self.iterations)))
+        _choices("shape", (self.shape,), get_args(Shape))
+        for name, allowed in (("schedule", get_args(ScheduleName)), ("families", FAMILIES)):
+            values = _several(name, getattr(self, name))
+            put(name, _choices(name, values, allowed))
+        for name in ("separation", "std"):
+            if getattr(self, name) is not None:
+                put(name, _positive(name, getattr(self, name)))
+        for name in ("dim", "workers"):
+            if getattr(self, name) is not None:
+                put(name, _whole_numbers(name, getattr(self, name), 1)[0])
+        for name in ("mixture", "out"):
+            if getattr(self, name) is not None:
+                put(name, _path(name, getattr(self, name)))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.mixture is not None:
+            self.check_own_mixture()
+            return
+        least = 1 if self.shape in ("line", "random") else 2
+        if self.dim is not None and self.dim < least:
+            raise ValueError(
+                f"a {self.shape} needs dim of at least {least}; received {self.dim}. "
+                "In one dimension use the line."
+            )
+        for count in self.modes:
+            if self.shape == "grid" and math.isqrt(count) ** 2 != count:
+                near = max(1, round(math.sqrt(count)))
+                raise ValueError(
+                    "a grid needs a square number of modes (1, 4, 9, 16, ...); "
+                    f"received {count}. Nearest: {near**2}, which is {near} by {near}."
+                )
+            if self.shape == "ring" and count == 1 and self.separation is not None:
+                raise ValueError(
+                    "a ring of 1 mode has no neighbours to separate; received "
+                    f"separation={self.separation}. Leave separation out, or use 2 modes or more."
+                )
+
+    def check_own_mixture(self) -> None:
+        """Check that nothing else says what the mixture is.
+
+        Raises:
+            ValueError: if something does.
+        """
+        default = SweepConfig()
+        names = ("modes", "shape", "separation", "std", "dim")
+        for name in names:
+            if (value := getattr(self, name)) != getattr(default, name):
+                raise ValueError(
+                    "a mixture of your own says where its modes are and does not go together with "
+                    f"{name}; received both, {name}={value}. Leave out one or the other."
+                )
+
+    @property
+    def folder(self) -> Path:
+        """The output folder: ``out``, or runs/ and a name made of the mixture.
+
+        The number of modes is no part of the name, so that more of them extend what is there.
+        """
+        if self.out is not None:
+            return self.out
+        if self.mixture is not None:
+            return Path("runs") / self.mixture.stem
+        parts: list[str] = [self.shape]
+        for name, short in (("separation", "sep"), ("std", "std"), ("dim", "dim")):
+            if getattr(self, name) is not None:
+                parts.append(f"{short}{getattr(self, name):g}")
+        return Path("runs") / "-".join(parts)
+
+    @property
+    def worker_count(self) -> int:
+        """Number of processes: ``workers``, or one for each core this process may use."""
+        if self.workers is not None:
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def mixtures(self) -> list[MixtureSpec]:
+        """The preset mixtures asked for, one for each number of modes (and seed, if random)."""
+        draws: tuple[int | None, ...] = self.seed if self.shape == "random" else (None,)
+        separation = self.separation
+        if separation is None and self.shape != "ring":
+            separation = DEFAULT_SEPARATION
+        std = DEFAULT_STD[self.shape] if self.std is None else self.std
+        dim = DEFAULT_DIM[self.shape] if self.dim is None else self.dim
+        return [
+            MixtureSpec(self.shape, count, dim, separation, std, draw)
+            for count in self.modes
+            for draw in draws
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field as plain JSON values."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(self).items()
+        }
+
+
+EXAMPLES = {"modes": "8", "iterations": "10 100", "seed": "0", "dim": "2", "workers": "2"}
+
+
+def _several(name: str, values: Any) -> tuple[Any, ...]:
+    """A tuple; a single value counts as a tuple of one."""
+    alone = isinstance(values, str) or not isinstance(values, Iterable)
+    found = (values,) if alone else tuple(values)
+    if not found:
+        raise ValueError(
+            f"{name} needs at least one value; received none. Leave it out or add one."
+        )
+    return found
+
+
+def _whole_numbers(name: str, values: Any, least: int) -> tuple[int, ...]:
+    found = _several(name, values)
+    for value in found:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be whole numbers; received {value!r}")
+        most = 2**63 - 1 if name == "seed" else 10**9
+        if not least <= int(value) <= most:
+            raise ValueError(
+                f"{name} must be a whole number from {least} to {most}; received {int(value)}. "
+                f"For example: --{name} {EXAMPLES[name]}"
+            )
+    return tuple(dict.fromkeys(int(value) for value in found))
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number; received {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(
+            f"{name} must be positive and finite; received {number:g}. "
+            "Leave it out for the default."
+        )
+    return number
+
+
+def _choices(name: str, values: tuple[Any, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if value not in allowed:
+            near = get_close_matches(str(value), allowed, n=1)
+            hint = f" Perhaps you meant {near[0]!r}." if near else ""
+            raise ValueError(
+                f"{name} must be among {', '.join(allowed)}; received {value!r}.{hint}"
+            )
+    return tuple(dict.fromkeys(values))
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path; received {value!r}")
+    if not str(value) or "\0" in str(value):
+        raise ValueError(
+            f"{name} must be a path; received {str(value)!r}. Leave it out or name one."
+        )
+    return Path(value)

@@ -1,0 +1,204 @@
+"""Run a sweep: what ``python -m smdtheory.sweep`` does, as one function."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from smdtheory.sweep import report
+from smdtheory.sweep.cells import NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
+from smdtheory.sweep.compute import compute
+from smdtheory.sweep.config import SweepConfig
+from smdtheory.sweep.engine import run_tasks
+from smdtheory.sweep.store import Row, write_atomically
+from smdtheory.truth.mixture import GaussianMixture
+
+TEXT = {"shape", "schedule", "arm", "method", "global_method", "version", "mixture_id"}
+"""Columns that hold words; the others hold numbers."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep leaves.
+
+    Attributes:
+        rows: the rows asked for, in order; those of failed cells are missing.
+        failures: (cell, error) of each cell that failed.
+        files: what was written for people.
+    """
+
+    rows: list[Row]
+    failures: list[tuple[str, str]]
+    files: list[Path]
+
+
+def run_sweep(
+    config: SweepConfig | None = None,
+    *,
+    mixture: GaussianMixture | Path | str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> pd.DataFrame:
+    """Run a sweep and return its rows, one for each cell and iteration count.
+
+    Does what the command does, on the same folder and with the same files, and prints only the
+    progress bar.
+
+    Args:
+        config: what to do; the default sweep if absent.
+        mixture: a mixture of your own, as an object or a file.
+        progress: show a progress bar.
+        **options: fields of :class:`SweepConfig` that replace those of ``config``.
+
+    Returns:
+        A table with the columns of ``rows.csv``; errors in nats.
+
+    Raises:
+        TypeError: for options of the wrong kind.
+        ValueError: for options out of range, or a file or folder that cannot be used.
+
+    Warns:
+        RuntimeWarning: if cells failed; their rows are missing.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     rows = run_sweep(
+        ...         modes=2, iterations=3, families="full", workers=1, out=out,
+        ...         no_figure=True, progress=False,
+        ...     )
+        >>> list(rows.arm)
+        ['full', 'soft_mixture']
+    """
+    if isinstance(mixture, Path | str):
+        options["mixture"] = mixture
+        mixture = None
+    plan = make_plan(replace(config or SweepConfig(), **options), mixture)
+    outcome = execute(plan, progress=progress)
+    if outcome.failures:
+        first = ": ".join(outcome.failures[0])
+        warnings.warn(
+            f"{len(outcome.failures)} of {len(plan.cells)} cells failed; the first is {first}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return as_table(outcome.rows)
+
+
+def execute(plan: Plan, *, progress: bool = True) -> Outcome:
+    """Compute what is missing, then write rows.csv, config.json, table.txt and the figures.
+
+    Raises:
+        OSError: if the folder can no longer be written; what is finished stays.
+    """
+    store, folder = plan.store, plan.store.folder
+    configuration = {
+        "smdtheory": version("smdtheory"),
+        "numerics": NUMERICS_VERSION,
+        "samples": SAMPLES,
+        **plan.config.to_json(),
+        "cells": [cell.configuration for cell in plan.cells],
+    }
+    write_atomically(folder / "config.json", json.dumps(configuration, indent=1) + "\n")
+    failures: list[tuple[str, str]] = []
+    tasks = plan.tasks
+    with _bar(tasks, len(plan.cells), show=progress) as advance:
+
+        def finished(task: Task, rows: list[Row]) -> None:
+            store.add(task.cell.configuration, rows)
+            advance(task)
+
+        def failed(task: Task, error: BaseException) -> None:
+            text = f"{type(error).__name__}: {error}"
+            store.add_failure(task.cell.configuration, text)
+            failures.append((task.cell.label, text))
+            advance(task)
+
+        if tasks:
+            run_tasks(
+                tasks,
+                compute,
+                min(plan.config.worker_count, len(tasks)),
+                finished=finished,
+                failed=failed,
+                tick=advance,
+            )
+    return Outcome(plan.rows, failures, _write(plan))
+
+
+def as_table(rows: list[Row]) -> pd.DataFrame:
+    """Rows as a table in which a number that does not exist is NaN."""
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table.columns if name not in TEXT]
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    return table
+
+
+def _write(plan: Plan) -> list[Path]:
+    """The files for people: all rows of the folder as CSV, and table and figures of this plan."""
+    folder, rows = plan.store.folder, plan.rows
+    files = [folder / "rows.csv", folder / "table.txt", folder / "config.json"]
+    order = ["shape", "dim", "modes", "separation", "std", "mixture_id", "schedule", "seed"]
+    table = as_table(list(plan.store.rows.values()))
+    if len(table):
+        table = table.sort_values([*order, "arm", "steps"], kind="stable")
+    write_atomically(files[0], table.to_csv(index=False))
+    write_atomically(files[1], report.everything(rows))
+    if not plan.config.no_figure:
+        files += _draw(folder, rows)
+    return files
+
+
+def _draw(folder: Path, rows: list[Row]) -> list[Path]:
+    """Two figures for each mixture, schedule and seed, as PNG and PDF."""
+    from smdtheory import plots
+
+    files: list[Path] = []
+    for group in report.groups(rows):
+        row, table = group[0], as_table(group)
+        name = f"{row['shape']}-{row['modes']}_{row['schedule']}_seed{row['seed']}"
+        said = f"{report.heading(row)}; bars: one standard or numerical error"
+        figure = plots.error_against_steps(
+            table, title=report.headline(group), subtitle=said, width=plots.PAGE
+        )
+        files += plots.save(figure, folder / f"error_against_steps_{name}")
+        figure = plots.global_error_against_steps(
+            table,
+            title="Global error: what the whole chain gets wrong",
+            subtitle=report.heading(row),
+            width=plots.PAGE,
+        )
+        files += plots.save(figure, folder / f"global_error_against_steps_{name}")
+    return files
+
+
+@contextmanager
+def _bar(tasks: list[Task], cells: int, *, show: bool) -> Iterator[Any]:
+    """A progress bar in expected time, so that the time left is right when cells differ in size."""
+    with tqdm(
+        total=round(sum(task.cost for task in tasks)),
+        disable=None if show and tasks else True,  # None: where the output is not a terminal
+        bar_format="{percentage:3.0f}%|{bar:30}| {desc} [{elapsed}<{remaining}]",
+        leave=False,
+        smoothing=0,
+    ) as bar:
+        done = cells - len(tasks)
+
+        def advance(task: Task | None = None) -> None:
+            nonlocal done
+            if task is not None:
+                done += 1
+                bar.update(round(task.cost))
+            bar.set_description_str(f"{done}/{cells} cells")
+
+        advance()
+        yield advance

@@ -1,0 +1,16 @@
+"""Settings that all tests share."""
+
+import os
+
+import torch
+from hypothesis import settings
+
+# Tests run in several processes (pytest-xdist), and threads of theirs would compete for the cores.
+torch.set_num_threads(1)
+
+# No deadline: the first example on a mixture computes its information curves, later ones read them
+# from the cache, so that the time of one example says nothing about the next.
+# "ci" draws the same examples every time: a red build is red again on the reader's machine.
+settings.register_profile("dev", deadline=None, max_examples=40, print_blob=True)
+settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -1,0 +1,174 @@
+"""The sweep as a function: rows, resuming, extending, failing, and what is left in the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from smdtheory import GaussianMixture, presets
+from smdtheory.measure import best_gaussian_errors
+from smdtheory.schedule import Schedule
+from smdtheory.sweep import SweepConfig, cells, run, run_sweep
+from smdtheory.sweep.compute import compute
+
+QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"), "no_figure": True}
+TIMES = ["seconds"]
+PARAMETERS = {"weights": [0.25, 0.75], "means": [[0.0, 0.0], [2.0, 1.0]], "covariances": [0.1, 0.2]}
+
+
+def sweep(out: Path, **options) -> pd.DataFrame:
+    return run_sweep(**{**QUICK, "workers": 1, "out": out, "progress": False, **options})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "cells").iterdir()}
+
+
+def test_rows_hold_what_the_measures_say(tmp_path):
+    rows = sweep(tmp_path, modes=4)
+    assert list(rows.arm.unique()) == ["isotropic", "full", "truncated_2", "soft_mixture"]
+    assert list(rows.steps) == [1, 4] * 4
+    errors = best_gaussian_errors(presets.ring(4), Schedule.cosine(4), "isotropic")
+    row = rows[(rows.arm == "isotropic") & (rows.steps == 4)].iloc[0]
+    assert float(errors.value[1]) == row.M_1
+    assert row.M_rest == pytest.approx(float(errors.value[2:].sum()), rel=1e-12)
+    assert row.M_sum == pytest.approx(row.M_1 + row.M_rest, rel=1e-9)
+    assert (rows.M_rest[rows.steps == 1] == 0).all()
+    assert (rows.global_lower <= rows.global_upper).all()
+    assert (rows.M_sum[rows.arm == "soft_mixture"].abs() < 1e-9).all()
+
+
+def test_one_dimension_gives_the_global_error_itself(tmp_path):
+    rows = sweep(tmp_path, shape="line", modes=2, iterations=2)
+    assert rows.dim.eq(1).all()
+    assert rows.global_value.notna().all()
+
+
+def test_everything_is_written_and_reads_back(tmp_path):
+    rows = sweep(tmp_path, no_figure=False)
+    figures = ("error_against_steps", "global_error_against_steps")
+    drawn = {
+        f"{name}_ring-3_cosine_seed0.{ending}" for name in figures for ending in ("png", "pdf")
+    }
+    expected = {"store.json", "config.json", "rows.csv", "table.txt", "cells", "failed"} | drawn
+    assert set(os.listdir(tmp_path)) == expected
+    table = pd.read_csv(tmp_path / "rows.csv")
+    pd.testing.assert_frame_equal(
+        table.sort_values(["arm", "steps"]).reset_index(drop=True),
+        rows.sort_values(["arm", "steps"]).reset_index(drop=True),
+        check_dtype=False,
+    )
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["modes"] == [3]
+    assert len(saved["cells"]) == 4
+    pdf = tmp_path / "error_against_steps_ring-3_cosine_seed0.pdf"
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_again_computes_nothing(tmp_path, monkeypatch):
+    rows, before = sweep(tmp_path), files(tmp_path)
+    monkeypatch.setattr(run, "compute", None)
+    pd.testing.assert_frame_equal(sweep(tmp_path), rows)
+    assert files(tmp_path) == before
+
+
+def test_more_computes_only_what_is_new_and_equals_all_at_once(tmp_path, monkeypatch):
+    sweep(tmp_path / "a", families="full")
+    asked = []
+
+    def counting(task):
+        asked.append((task.cell.arm, task.cell.schedule, task.steps))
+        return compute(task)
+
+    monkeypatch.setattr(run, "compute", counting)
+    more = {"families": ("full", "diagonal"), "iterations": (1, 2, 4)}
+    extended = sweep(tmp_path / "a", **more)
+    assert sorted(asked) == [
+        ("diagonal", "cosine", (1, 2, 4)),
+        ("full", "cosine", (2,)),
+        ("soft_mixture", "cosine", (2,)),
+        ("truncated_2", "cosine", (2,)),
+    ]
+    whole = sweep(tmp_path / "b", **more)
+    pd.testing.assert_frame_equal(extended.drop(columns=TIMES), whole.drop(columns=TIMES))
+
+
+def test_fewer_returns_what_is_asked_and_keeps_the_rest(tmp_path):
+    sweep(tmp_path)
+    assert list(sweep(tmp_path, iterations=4).steps) == [4] * 4
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 8
+
+
+def test_two_workers_give_the_rows_of_one(tmp_path):
+    one = sweep(tmp_path / "1", modes=(2, 3), workers=1)
+    two = sweep(tmp_path / "2", modes=(2, 3), workers=2)
+    pd.testing.assert_frame_equal(one.drop(columns=TIMES), two.drop(columns=TIMES))
+
+
+def test_a_mixture_of_ones_own_from_file_and_object(tmp_path):
+    path = tmp_path / "blobs.json"
+    path.write_text(json.dumps(PARAMETERS))
+    own = {"modes": (8,), "iterations": 3}
+    from_file = sweep(tmp_path / "a", mixture=path, workers=2, **own)
+    from_object = sweep(tmp_path / "b", mixture=GaussianMixture(**PARAMETERS), **own)
+    assert set(from_file["shape"]) == {"custom"}
+    different = [*TIMES, "mixture_id"]
+    pd.testing.assert_frame_equal(
+        from_file.drop(columns=different), from_object.drop(columns=different)
+    )
+
+
+def failing(task):
+    if task.cell.arm == "isotropic":
+        raise ArithmeticError("T = 1: M_1 came out as NaN")
+    return compute(task)
+
+
+def dying(task):
+    if task.cell.arm == "isotropic":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute(task)
+
+
+@pytest.mark.parametrize(
+    ("bad", "workers", "reason"), [(failing, 1, "came out as NaN"), (dying, 2, "process died")]
+)
+def test_a_failing_cell_is_recorded_the_others_go_on_and_it_is_tried_again(
+    tmp_path, monkeypatch, bad, workers, reason
+):
+    options = {"modes": 2, "families": "isotropic", "iterations": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "compute", bad)
+        with pytest.warns(RuntimeWarning, match=f"(?s)1 of 2 cells failed.*isotropic.*{reason}"):
+            rows = sweep(tmp_path, workers=workers, **options)
+    assert list(rows.arm) == ["soft_mixture"]
+    (record,) = (tmp_path / "failed").iterdir()
+    assert reason in json.loads(record.read_text())["error"]
+    assert "No Gaussian family has finished" in (tmp_path / "table.txt").read_text()
+    assert list(sweep(tmp_path, **options).arm) == ["isotropic", "soft_mixture"]
+    assert not list((tmp_path / "failed").iterdir())
+
+
+def test_a_damaged_cell_is_computed_again(tmp_path):
+    rows = sweep(tmp_path)
+    path = next((tmp_path / "cells").iterdir())
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    again = sweep(tmp_path)
+    pd.testing.assert_frame_equal(again.drop(columns=TIMES), rows.drop(columns=TIMES))
+    assert path.with_name(path.name + ".damaged").read_bytes() == before[:100]
+    assert path.exists()
+
+
+def test_cost_grows_with_the_steps_and_long_cells_start_first(tmp_path):
+    (cell, *_), _ = cells.make_cells(SweepConfig(modes=2))
+    assert 0 < cells.Task(cell, (1, 2)).cost < cells.Task(cell, (1, 1000)).cost
+    sweep(tmp_path, iterations=1, families="full")
+    plan = cells.make_plan(SweepConfig(**QUICK, out=tmp_path))
+    assert [task.cost for task in plan.tasks] == sorted((t.cost for t in plan.tasks), reverse=True)
+    assert plan.tasks[0].cell.arm == "isotropic"

@@ -1,0 +1,103 @@
+"""The text that people read: numbers, bounds, tables, and the sentence that must be true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smdtheory.families import FAMILIES
+from smdtheory.sweep import report
+
+
+def row(arm: str, steps: int, total: float, error: float = 1e-12, **more) -> dict:
+    numbers = {name: value for base, value in
+               {"M_1": total / 2, "M_rest": total / 2, "M_sum": total, "global_lower": total / 3,
+                "global_upper": total, "prior_gap": 0.0}.items()
+               for name, value in ((base, value), (f"{base}_error", error))}  # fmt: skip
+    return {"shape": "ring", "modes": 8, "dim": 2, "separation": 1.0, "std": 0.1, "seed": 0,
+            "schedule": "cosine", "arm": arm, "steps": steps, "method": "quadrature",
+            "global_value": None, "global_value_error": None, "samples": 8, "mixture_id": "x",
+            **numbers, **more}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.35061, 1e-9, "0.3506"),
+        (2.25638, 1e-9, "2.256"),
+        (0.35061, 0.004, "0.351"),
+        (0.35061, 0.04, "0.35"),
+        (1.234e-6, 1e-12, "1.23e-6"),
+        (12345.6, 0.0, "12346"),
+        (0.0, 0.0, "0"),
+        (1e-12, 1e-11, "<3e-11"),
+        (0.99999, 1e-9, "1.0000"),
+        (float("inf"), 0.0, "inf"),
+    ],
+)
+def test_numbers_show_what_their_error_leaves(value, error, text):
+    assert report.number({"x": value, "x_error": error}, "x") == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.0, 2.2564, "0–2.26"),
+        (0.31249, 0.99991, "0.31–1.00"),
+        (0.0123, 0.0456, "0.01–0.05"),
+        (-0.1, 0.5, "0–0.500"),
+        (1.11e-5, 3.21e-4, "1e-5–4e-4"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_bounds_are_rounded_outwards(low, high, text):
+    shown = report.interval({"global_value": None, "global_lower": low, "global_upper": high})
+    assert shown == text
+    assert len(shown) <= report.ENTRY
+
+
+def test_the_default_table_fits_a_terminal():
+    arms = [*FAMILIES, "truncated_2", "soft_mixture"]
+    rows = [row(arm, T, 10 / T**k) for k, arm in enumerate(arms) for T in (1, 10, 100, 1000)]
+    text = report.closing(rows, [Path("runs/ring-8/rows.csv")])
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    for name in arms:
+        assert all(part in text for part in name.replace("_", "_ ").split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "unsaid"),
+    [
+        (
+            [row("isotropic", 1, 3.0), row("isotropic", 10, 0.5), row("full", 1, 2.0),
+             row("full", 10, 0.001), row("soft_mixture", 1, 0.0), row("soft_mixture", 10, 0.0)],
+            ["However it is trained", "at least 2.000 nats in all at T = 1",
+             "full covariance at each point they stay below 0.01 from T = 10 on",
+             "for each step they are still 0.5000 at T = 10", "soft mixture makes none"],
+            [],
+        ),
+        (
+            [row("fixed_small", 1, 3.0), row("fixed_small", 10, 4.0)],
+            ["The best of the Gaussian families measured", "4.000 nats in all at T = 10"],
+            ["However", "soft"],
+        ),
+        ([row("full", 5, 0.0), row("soft_mixture", 5, 0.3)],
+         ["Gaussian steps are enough", "makes no error"], ["soft"]),
+        ([row("full", 5, 0.004)], ["errors of at most 0.004000 nats"], ["no error"]),
+        ([row("soft_mixture", 5, 0.0)], ["No Gaussian family has finished"], []),
+    ],
+)  # fmt: skip
+def test_the_sentence_follows_from_the_numbers(rows, said, unsaid):
+    text = report.sentence(rows)
+    assert all(part in text for part in said), text
+    assert not any(part in text for part in unsaid), text
+
+
+def test_several_groups_show_their_sums_and_leave_the_rest_to_the_file():
+    rows = [row("full", 1, 1.0, mixture_id=name) for name in ("a", "b")]
+    text = report.closing(rows, [])
+    assert text.count("All local errors") == 2
+    assert "Global error" not in text
+    assert report.everything(rows).count("Global error, KL") == 2
+    assert len(report.groups([*rows, {**rows[0], "seed": 1}])) == 3
