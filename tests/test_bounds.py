@@ -133,6 +133,13 @@ def test_named_fixed_variances_are_cases_of_any_fixed_variance(pair):
 def test_two_near_atoms_come_close_to_the_first_order_cap(ratio, share):
     local = max(error(near_atoms(a), 1.0, ratio, "isotropic") for a in (3.0, 3.1, 3.3))
     assert share <= local / first_order_cap(1, 1.0, ratio) <= 1
+    assert share <= local / first_order_sum(1, Schedule.from_snr([ratio, 1.0])) <= 1
+
+
+@given(schedules())
+def test_the_first_order_cap_telescopes(schedule):
+    steps = first_order_cap(3, schedule.snr[2:], schedule.snr[1:-1])
+    torch.testing.assert_close(first_order_sum(3, schedule), steps.sum())
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -202,7 +209,9 @@ def test_second_order_cap_keeps_its_digits_on_small_steps():
     for step in (1e-9, 1e-6, 9.9e-4, 1.01e-3, 0.1, 10.0):
         ratio = Decimal(1 + step)
         exact = Decimal("1.5") * (ratio - 1 - ratio.ln())
-        assert float(second_order_cap(1, 1.0, 1 + step)) == pytest.approx(float(exact), rel=1e-12)
+        assert float(second_order_cap(1, 1.0, 1 + step)) == pytest.approx(
+            float(exact), rel=1e-12, abs=0
+        )
 
 
 def test_distribution_free_caps_are_infinite_at_the_data():

@@ -83,10 +83,10 @@ def masses(mixture: GaussianMixture, edges: Tensor) -> Tensor:
     return (mixture.weights.unsqueeze(-1) * cells).sum(0)
 
 
-@given(mixtures(), mixtures(), arrays((3,), -2.0, 2.0))  # masses above 1e-290
-def test_no_partition_sees_more_than_there_is(q, p, edges):
+@given(mixtures(), mixtures(), numbers(-1.5, 0.5), arrays((2,), -3.0, -0.7))
+def test_no_partition_sees_more_than_there_is(q, p, start, log_gaps):
     total = relative_entropy(q, p.log_prob)
-    edges = edges.sort().values
+    edges = start + torch.cat([torch.zeros(1), log_gaps.exp().cumsum(0)])
     coarse = data_processing_floor(masses(q, edges[1:2]), masses(p, edges[1:2]))
     fine = data_processing_floor(masses(q, edges), masses(p, edges))
     assert -1e-12 <= coarse <= fine + 1e-12

@@ -44,8 +44,8 @@ def test_numbers_show_what_their_error_leaves(value, error, text):
     ("low", "high", "text"),
     [
         (0.0, 2.2564, "0–2.26"),
-        (0.31249, 0.99991, "0.31–1.00"),
-        (0.0123, 0.0456, "0.01–0.05"),
+        (0.31249, 0.99991, "0.312–1.000"),
+        (0.0123, 0.0456, "0.012–0.046"),
         (-0.1, 0.5, "0–0.500"),
         (1.11e-5, 3.21e-4, "1e-5–4e-4"),
         (0.0, 0.0, "0"),
@@ -81,6 +81,16 @@ def test_the_default_table_fits_a_terminal():
             [row("fixed_small", 1, 3.0), row("fixed_small", 10, 4.0)],
             ["The best of the Gaussian families measured", "4.000 nats in all at T = 10"],
             ["However", "soft"],
+        ),
+        (
+            [row("full", 2, 0.5), row("diagonal", 2, 0.5 - 1e-13), row("fixed_large", 2, 0.6)],
+            ["with the best full covariance"],
+            ["diagonal"],
+        ),
+        (
+            [row("fixed_large", 2, 0.5), row("fixed_small", 2, 0.6)],
+            ["at least 0.5000 nats", "with the larger fixed variance"],
+            [],
         ),
         ([row("full", 5, 0.0), row("soft_mixture", 5, 0.3)],
          ["Gaussian steps are enough", "makes no error"], ["soft"]),

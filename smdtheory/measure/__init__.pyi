@@ -1,3 +1,4 @@
+from .deterministic import ddim_global_error as ddim_global_error
 from .ladder import best_gaussian_errors as best_gaussian_errors
 from .ladder import elbo_terms as elbo_terms
 from .ladder import error_table as error_table
@@ -6,6 +7,5 @@ from .local import local_error as local_error
 from .local import local_errors as local_errors
 from .local import split as split
 from .overall import GlobalError as GlobalError
-from .overall import ddim_global_error as ddim_global_error
 from .overall import global_error as global_error
-from .overall import prior_gap as prior_gap
+from .prior import prior_gap as prior_gap

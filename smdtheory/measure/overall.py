@@ -1,44 +1,53 @@
 r"""The global error E = KL(q(x_0) ‖ p(x_0)) of the whole backward chain (docs/theory.md §8).
 
-From above by the chain rule, E <= KL(q_T ‖ p_T) + Σ_t M_t, tightened by importance weighting;
-from below, with confidence, by data processing on an event; and in d = 1 itself.
+- From above, the chain rule: E <= KL(q_T ‖ p_T) + Σ_t M_t (§6.9). With N forward paths from each
+  x_0, and W the ratio p(x_{0:T})/q(x_{0:T}) of a path, the bound comes down to U_N (§8.3),
+
+      U_N = E[−log (1/N) Σ_n W_n] = U_1 − E[log (1/N) Σ_n W_n − (1/N) Σ_n log W_n],
+
+  the second form being the one that is computed: U_1 is known exactly or nearly so, and what is
+  taken off is nowhere negative.
+- From below, with confidence: data processing on an event chosen from independent draws (§8.4).
+- In d = 1 the number itself, by transfer of densities (§8.2).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from scipy.stats import beta as beta_law
-from torch import Tensor
 
-from smdtheory.checks import integer, positive
+from smdtheory.checks import instance, integer, shown
 from smdtheory.estimate import Estimate
 from smdtheory.measure import local
-from smdtheory.measure.deterministic import ddim_global_error as ddim_global_error
-from smdtheory.measure.local import MIN_SAMPLES, check_pair
-from smdtheory.measure.prior import prior_gap as prior_gap
+from smdtheory.measure.events import lower_confidence_bound
+from smdtheory.measure.paths import ancestral_draws, log_path_ratios
+from smdtheory.measure.prior import prior_gap
 from smdtheory.measure.transfer import OutOfRangeError, transferred_error
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.schedule import Schedule, bridge
+from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth.mixture import GaussianMixture
-from smdtheory.truth.rules import SCRAMBLES
 
-THRESHOLDS = 64
-"""Level sets of q_0 among which the event of the lower bound is chosen."""
+MIN_SAMPLES = local.MIN_SAMPLES
+"""Fewest draws, as for local errors."""
+
+DATA_DRAWS = 4
+"""Draws of the data for each draw of the model: they cost next to nothing."""
 
 
 @dataclass(frozen=True)
 class GlobalError:
-    """KL(q(x_0) ‖ p(x_0)), in nats.
+    """What is known of KL(q(x_0) ‖ p(x_0)), in nats; each a scalar.
 
     Attributes:
-        lower: a one-sided lower confidence bound; it has no error bar of its own (error 0).
-        upper: the chain-rule or importance-weighted upper bound, with its error.
-        value: the error itself in d = 1, else None.
-        prior_gap: KL(q_T ‖ N(0, I)), the part of ``upper`` that no denoiser can remove.
+        lower: a one-sided lower confidence bound, at the level asked for. It says "at least", and
+            so has no error bar: ``lower.error`` is 0. It is 0 where the draws do not tell p from q.
+        upper: an upper bound with its error; a standard error if it had to be sampled.
+        value: the number itself, in d = 1 and where the transfer of densities is within range (at
+            most 1e9 kernel evaluations, and p nowhere below 1e-280 of q); None otherwise.
+        prior_gap: KL(q(x_T) ‖ N(0, I)), the part of ``upper`` that no denoiser can remove.
     """
 
     lower: Estimate
@@ -55,25 +64,32 @@ def global_error(
     samples: int = 4096,
     importance: int = 1,
     level: float = 0.99,
+    exact: bool | Literal["auto"] = "auto",
     local_errors: Estimate | None = None,
     generator: torch.Generator | None = None,
 ) -> GlobalError:
-    """The global error of a denoiser, between bounds, and itself in d = 1 (docs/theory.md §8).
+    """KL(q(x_0) ‖ p(x_0)) of the chain that starts at N(0, I): itself (d = 1), and two bounds.
 
     Args:
         mixture: q(x_0).
-        schedule: the chain; sampling starts from N(0, I).
+        schedule: the chain.
         denoiser: p(x_s | x_t).
-        samples: draws of the data and of the model, each.
-        importance: N. 1 is the chain rule; more tightens the upper bound, at N times the cost.
-        level: confidence of the lower bound.
-        local_errors: M_t (T+1,) where known, as from ``best_gaussian_errors``; else sampled.
+        samples: draws of the model for the lower bound, points x_0 for the importance-weighted
+            upper bound, and draws for each local error that has to be sampled.
+        importance: N, the number of paths from each x_0; 1 is the chain rule. The cost grows as
+            ``samples``·N·T.
+        level: confidence of the lower bound. Where ``samples``/2 independent draws could not tell p
+            from q even if E were as large as the upper bound (E·samples/2 < log 1/(1 − level)),
+            none are made and the bound is 0.
+        exact: whether to compute the error itself in d = 1. "auto" does so where it is in range.
+        local_errors: M_t (T+1,), t = 0..T, where known, as from ``best_gaussian_errors``; they are
+            sampled otherwise.
         generator: source of randomness; torch's global one if absent.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
-        ValueError: for too few samples, importance < 1, a level outside (0, 1), or errors of
-            another shape.
+        ValueError: for too few samples, N < 1, a level not between 0 and 1, local errors that do
+            not fit the schedule, or ``exact=True`` where the error is out of range or d > 1.
 
     Example:
         >>> from smdtheory.models.oracle import BestGaussian
@@ -83,140 +99,74 @@ def global_error(
         >>> float(found.lower) < float(found.value) < float(found.upper)
         True
     """
-    check_pair(mixture, denoiser)
+    local.check_pair(mixture, denoiser)
+    check_schedule(schedule)
     count = integer("samples", samples, low=MIN_SAMPLES)
     paths = integer("importance", importance, low=1)
-    confidence = positive("level", level, high=math.nextafter(1.0, 0.0))
-    errors = local_errors
-    if errors is not None and errors.value.shape != schedule.snr.shape:
-        raise ValueError(
-            f"local_errors must have shape (T+1,) = {tuple(schedule.snr.shape)}; "
-            f"received {tuple(errors.value.shape)}"
-        )
-    truth = mixture.to("cpu", torch.float64)
-    gap = prior_gap(truth, schedule)
+    risk = _risk(level)
+    mixture = mixture.to("cpu", torch.float64)
+    value = _value(mixture, schedule, denoiser, exact)
+    errors = _errors(mixture, schedule, denoiser, count, local_errors, generator)
+    gap = prior_gap(mixture, schedule)
+    upper = gap + errors.sum()
     if paths > 1:
-        upper = _weighted(truth, schedule, denoiser, count, paths, generator)
-    else:
-        if errors is None:
-            errors = local.local_errors(
-                truth, schedule, denoiser, samples=count, generator=generator
-            )
-        upper = gap + errors.sum()
-    value = None
-    if truth.dim == 1:
-        try:
-            value = transferred_error(truth, schedule, denoiser)
-        except OutOfRangeError:
-            value = None
-    ceiling = float(upper.interval(confidence)[1])
+        x_0 = mixture.sample(count, generator=generator)
+        ratios = log_path_ratios(mixture, schedule, denoiser, x_0, paths, generator)
+        evidence = ratios.logsumexp(-1) - math.log(paths)
+        upper = upper + Estimate.from_replicates(ratios.mean(-1) - evidence)
+    ceiling = min(float(e.interval(1 - risk)[1]) for e in (upper, value) if e is not None)
     lower = 0.0
-    if ceiling > math.log(1 / (1 - confidence)) / count:  # else no draws could certify it
-        drawn = sample_chain(schedule, denoiser, count, truth.dim, generator)
-        data = truth.sample((count,), generator=generator)
-        lower = _certified(truth, data, drawn, 1 - confidence)
+    if ceiling * count / 2 >= math.log(1 / risk):
+        drawn = ancestral_draws(schedule, denoiser, count, mixture.dim, generator)
+        data = mixture.sample(DATA_DRAWS * count, generator=generator)
+        lower = lower_confidence_bound(mixture, data, drawn, 1 - risk)
     bound = torch.tensor(lower, dtype=torch.float64)
     return GlobalError(Estimate(bound, torch.zeros_like(bound), "bound"), upper, value, gap)
 
 
-def sample_chain(
-    schedule: Schedule,
-    denoiser: Denoiser,
-    count: int,
-    dim: int,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Draws (count, d) of p(x_0): N(0, I) taken back step by step (docs/theory.md §8)."""
-    x = torch.randn(count, dim, dtype=torch.float64, generator=generator)
-    snr = schedule.snr
-    with torch.no_grad():
-        for t in range(schedule.steps, 0, -1):
-            x = denoiser(x, snr[t], snr[t - 1]).sample(generator=generator).to(x)
-    return x
+def _value(
+    mixture: GaussianMixture, schedule: Schedule, denoiser: Denoiser, exact: object
+) -> Estimate | None:
+    if exact is not True and exact is not False and exact != "auto":
+        raise ValueError(f"exact must be True, False or 'auto'; received {shown(exact)}")
+    if exact is False or (exact == "auto" and mixture.dim > 1):
+        return None
+    if mixture.dim > 1:
+        raise ValueError(
+            f"the global error itself is computed in d = 1 only; received d = {mixture.dim}. "
+            "Leave exact at 'auto' and use the bounds."
+        )
+    try:
+        return transferred_error(mixture, schedule, denoiser)
+    except OutOfRangeError as error:
+        if exact is True:
+            raise ValueError(f"{error}. Leave exact at 'auto' and use the bounds.") from error
+        return None
 
 
-def _weighted(
+def _errors(
     mixture: GaussianMixture,
     schedule: Schedule,
     denoiser: Denoiser,
     count: int,
-    paths: int,
+    given: Estimate | None,
     generator: torch.Generator | None,
 ) -> Estimate:
-    """E_q[log q(x_0) − log (1/N) Σ_i p(x_{0:T}^i)/q(x_{1:T}^i|x_0)] (docs/theory.md §8.3)."""
-    snr, T = schedule.snr, schedule.steps
-    x_0 = mixture.sample((SCRAMBLES, count // SCRAMBLES), generator=generator)
-    start = x_0.unsqueeze(2).expand(-1, -1, paths, -1)
-
-    def noise() -> Tensor:
-        return torch.randn(start.shape, dtype=torch.float64, generator=generator)
-
-    signal, spread = torch.sqrt(1 / (1 + 1 / snr[T])), torch.sqrt(1 / (1 + snr[T]))
-    u = noise()
-    x = signal * start + spread * u
-    # log p(x_T) − log q(x_T|x_0); the constants (2π)^{d/2} cancel
-    weight = 0.5 * (u.square() - x.square()).sum(-1) + mixture.dim * torch.log(spread)
-    constant = mixture.dim * math.log(2 * math.pi) / 2
-    with torch.no_grad():
-        for t in range(T, 0, -1):
-            law = denoiser(x, snr[t], snr[t - 1])
-            if t == 1:
-                weight = weight + law.log_prob(start)
-                break
-            step, u = bridge(snr[t], snr[t - 1]), noise()
-            std = step.variance.sqrt()
-            x = step.c * start + step.c_prime * x + std * u
-            density = -0.5 * u.square().sum(-1) - mixture.dim * torch.log(std) - constant
-            weight = weight + law.log_prob(x) - density
-    evidence = torch.logsumexp(weight, -1) - math.log(paths)
-    return Estimate.from_replicates((mixture.log_prob(x_0) - evidence).mean(-1))
+    """The local errors: those given, or sampled ones."""
+    if given is None:
+        return local.local_errors(mixture, schedule, denoiser, samples=count, generator=generator)
+    cure = "best_gaussian_errors and local_errors make one."
+    errors = instance("local_errors", given, Estimate, cure)
+    if errors.value.shape != schedule.snr.shape:
+        raise ValueError(
+            f"local_errors must have shape (T+1,) = {tuple(schedule.snr.shape)}, one for each t; "
+            f"received {tuple(errors.value.shape)}. Were they made with another schedule?"
+        )
+    return errors
 
 
-def _certified(mixture: GaussianMixture, data: Tensor, drawn: Tensor, alpha: float) -> float:
-    """Lower confidence bound on KL by one event chosen on the other half (docs/theory.md §8.4)."""
-    half = len(data) // 2
-    event = _event(mixture, data[:half], drawn[:half], alpha)
-    held = (event(data[half:]), event(drawn[half:]))
-    hits = [int(inside.sum()) for inside in held]
-    return _binary_floor(hits[0], hits[1], len(held[0]), alpha)
-
-
-def _event(
-    mixture: GaussianMixture, data: Tensor, drawn: Tensor, alpha: float
-) -> Callable[[Tensor], Tensor]:
-    """The event that tells the two samples apart best: a level set of q_0, or a set of modes."""
-    best, chosen = -1.0, lambda x: torch.zeros(len(x), dtype=torch.bool)
-
-    def consider(event: Callable[[Tensor], Tensor]) -> None:
-        nonlocal best, chosen
-        a, b = int(event(data).sum()), int(event(drawn).sum())
-        floor = _binary_floor(a, b, len(data), alpha)
-        if floor > best:
-            best, chosen = floor, event
-
-    pooled = torch.cat([mixture.log_prob(data), mixture.log_prob(drawn)])
-    places = torch.linspace(0, 1, THRESHOLDS + 2, dtype=torch.float64)[1:-1]
-    for threshold in torch.quantile(pooled, places):
-        consider(lambda x, c=threshold: mixture.log_prob(x) > c)  # type: ignore[misc]
-    K = mixture.num_components
-    shares = [
-        torch.bincount(mixture.responsibilities(x).argmax(-1), minlength=K) for x in (data, drawn)
-    ]
-    order = (shares[0].double() / (shares[1] + 1)).argsort(descending=True)
-    for count in range(1, K):
-        member = torch.zeros(K, dtype=torch.bool)
-        member[order[:count]] = True
-        consider(lambda x, m=member: m[mixture.responsibilities(x).argmax(-1)])  # type: ignore[misc]
-    return chosen
-
-
-def _binary_floor(in_q: int, in_p: int, count: int, alpha: float) -> float:
-    """The least binary KL that counts allow, each Clopper–Pearson end at level α/2."""
-    if in_q < in_p:  # the complement has the same divergence
-        in_q, in_p = count - in_q, count - in_p
-    q = float(beta_law.ppf(alpha / 2, in_q, count - in_q + 1)) if in_q > 0 else 0.0
-    p = float(beta_law.ppf(1 - alpha / 2, in_p + 1, count - in_p)) if in_p < count else 1.0
-    if q <= p:
-        return 0.0
-    tail = (1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0
-    return q * math.log(q / p) + tail
+def _risk(level: object) -> float:
+    """δ = 1 − level."""
+    if not isinstance(level, float) or not 0 < level < 1:
+        raise ValueError(f"level must be a number strictly between 0 and 1; received {level!r}")
+    return 1 - level

@@ -128,7 +128,7 @@ class _Contrast:
         """What component k of ½ q_T + ½ φ contributes."""
         rows = max(1, BLOCK_ELEMENTS // (len(self.centres) * self.dim))
         total = torch.zeros((), dtype=torch.float64)
-        for points, mass in zip(u.split(rows), weights.split(rows), strict=True):
+        for points, mass in zip(torch.split(u, rows), torch.split(weights, rows), strict=True):
             if k < len(self.centres):
                 step = _component(self.spectral, k).apply(torch.sqrt, points.unsqueeze(-2))
                 points = self.centres[k] + step.squeeze(-2)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
+from smdtheory.measure.paths import model_law
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule
 from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
@@ -25,7 +27,7 @@ from smdtheory.truth.posterior import marginal_at
 from smdtheory.truth.rules import gauss_legendre
 
 ORDER, COARSE_ORDER = 12, 8
-"""Nodes on a panel, and in the second pass that gives the error."""
+"""Nodes on a panel, and in the second run, which gives the error."""
 
 WIDTH = 4.0
 """Panels are at most this many standard deviations of a kernel wide: 12 nodes then integrate a
@@ -38,18 +40,25 @@ REACHES = (9.0, 36.0)
 """Kernels are cut off at this many standard deviations. The second is for a p_0 that nearly
 vanishes where the data are."""
 
-TRUSTED_RATIO = 1e-12
-"""Below this p_0/q_0 what the first reach has cut off could matter."""
+TRUSTED_RATIO, LEAST_RATIO = 1e-12, 1e-280
+"""Least p_0/q_0, where the data are, at which what the first reach cuts off cannot matter, and at
+which float64 still holds p_0."""
+
+NEGLIGIBLE = 1e-14
+"""Nodes with less of the data's mass than this do not count as where the data are."""
+
+LEAST_WEIGHT = 1e-18
+"""Components of a law with less weight than this are left out."""
 
 TAIL = 1e-4
 """Largest of the last Legendre coefficients of a kernel's mean, in its standard deviations, and of
 its log standard deviation and relative weight, on a panel that need not be divided."""
 
-MIN_WIDTH = 1e-5
+MIN_WIDTH = 1e-6
 """A panel this short, in standard deviations, is not divided: a jump of the denoiser is there."""
 
 MAX_KERNELS = 10**9
-"""Kernel evaluations in one pass, a few seconds of work: beyond, the error is not computed."""
+"""Kernel evaluations in one run, about ten seconds of work: beyond, the error is not computed."""
 
 
 class OutOfRangeError(Exception):
@@ -77,32 +86,51 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
         denoiser: p(x_s | x_t).
 
     Returns:
-        A scalar; its error comes from a second pass with fewer nodes and from the mass of p_0.
+        A scalar; its error comes from a second run with fewer nodes, and from mass of p_0 that is
+        missing or sits where the denoiser jumps.
 
     Raises:
         OutOfRangeError: where the chain needs more than :data:`MAX_KERNELS` kernel evaluations, or
-            p_0 vanishes to below 1e-290 where the data are.
+            p_0 falls below :data:`LEAST_RATIO` of q_0 where the data are.
 
     Example:
         >>> from smdtheory.models.oracle import BestGaussian
         >>> from smdtheory.truth import presets
         >>> q = presets.line(2).standardized()
         >>> transferred_error(q, Schedule.cosine(3), BestGaussian(q, "full"))
-        0.52... ± ... (quadrature)
+        0.5258... ± ... (quadrature)
     """
     for reach in REACHES:
         transfer = _Transfer(mixture, schedule, denoiser, reach)
-        value, defect, ratio = transfer.run(ORDER)
-        if ratio > TRUSTED_RATIO:
+        fine = transfer.run(ORDER)
+        if fine.ratio > TRUSTED_RATIO:
             break
-    else:
-        if ratio < 1e-280:
-            raise OutOfRangeError("p_0 vanishes where the data have mass")
-    coarse, _, _ = transfer.run(COARSE_ORDER)
-    slack = abs(defect) * min(1.0, math.sqrt(2 * abs(value))) + defect**2  # |∫ (p_0 − q_0) ε|
-    error = abs(value - coarse) + slack + ROUNDING * abs(value)
-    number = torch.tensor([value, error], dtype=torch.float64)
+    if fine.ratio < LEAST_RATIO:
+        raise OutOfRangeError(
+            f"the model's density falls below {LEAST_RATIO:.0e} of the data's where the data are"
+        )
+    coarse = transfer.run(COARSE_ORDER)
+    # |∫ (p_0 − q_0) ε| for an error ε of log p_0 is at most max|ε| times the total variation
+    slack = fine.misplaced * min(1.0, math.sqrt(2 * abs(fine.value))) + fine.misplaced**2
+    error = abs(fine.value - coarse.value) + slack + fine.doubtful + ROUNDING * abs(fine.value)
+    number = torch.tensor([fine.value, error], dtype=torch.float64)
     return Estimate(number[0], number[1], "quadrature")
+
+
+class _Outcome(NamedTuple):
+    """Of one run.
+
+    Attributes:
+        value: E.
+        misplaced: the mass of p_0 that is missing, or on panels where the denoiser jumps.
+        doubtful: the part of E from where the data have next to no mass, and p_0 is not resolved.
+        ratio: the least p_0/q_0 where the data are.
+    """
+
+    value: float
+    misplaced: float
+    doubtful: float
+    ratio: float
 
 
 class _Transfer:
@@ -117,24 +145,28 @@ class _Transfer:
         self.panels: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.cost = 0
 
-    def run(self, order: int) -> tuple[float, float, float]:
-        """E, the mass that p_0 lacks, and the least p_0/q_0 where q_0 has mass."""
-        one = torch.ones(1, dtype=torch.float64)
-        kernels, self.cost, blurred = _Kernels(0 * one, one, one), 0, 0.0
+    def run(self, order: int) -> _Outcome:
+        """Take N(0, 1) from T to 0 with ``order`` nodes on a panel."""
+        one, self.cost, misplaced = torch.ones(1, dtype=torch.float64), 0, 0.0
+        kernels = _Kernels(0 * one, one, one)
         for t in range(self.schedule.steps, 0, -1):
             nodes, weights, law = self._level(kernels, t, order)
             mass = weights * self._density(kernels, nodes)
             jump = self.panels[t][2]
-            blurred += float(mass.reshape(len(jump), order)[jump].sum())
-            kernels = _Kernels(law.centre.flatten(), law.std.flatten(), _outer(mass, law.mass))
+            misplaced += float(mass.reshape(len(jump), order)[jump].sum())
+            share = torch.where(law.mass > LEAST_WEIGHT, law.mass, 0.0)
+            kernels = _Kernels(*(v.flatten() for v in (law.centre, law.std, mass[:, None] * share)))
         left, right = self._incoming(kernels, 0, LAST_WIDTH)
         nodes, weights = (v.flatten() for v in _nodes(left, right, order))
         log_q = self.mixture.log_prob(nodes.unsqueeze(-1))
         p = self._density(kernels, nodes)
         gap = log_q - torch.log(p)
-        value = (weights * pointwise_divergence(log_q, gap)).sum()
-        present = weights * log_q.exp() > 1e-14
-        return float(value), float(1 - (weights * p).sum()), float(torch.exp(-gap[present].max()))
+        terms = weights * pointwise_divergence(log_q, gap.clamp(max=-math.log(LEAST_RATIO)))
+        present = weights * log_q.exp() > NEGLIGIBLE
+        lost = abs(1 - float((weights * p).sum()))
+        doubtful = float(terms[~present & (gap > -math.log(TRUSTED_RATIO))].sum())
+        ratio = math.exp(-float(gap[present].max()))
+        return _Outcome(float(terms.sum()), misplaced + lost, doubtful, ratio)
 
     def _level(self, kernels: _Kernels, t: int, order: int) -> tuple[Tensor, Tensor, _Kernels]:
         """Sorted nodes and weights (n,) at level t, and the laws of x_{t−1} there, (n, K)."""
@@ -165,16 +197,9 @@ class _Transfer:
     def _law(self, nodes: Tensor, t: int) -> _Kernels:
         """p(x_{t−1} | x_t) at nodes (n,): means, stds and weights (n, K)."""
         snr = self.schedule.snr
-        law = self.denoiser(nodes.unsqueeze(-1), snr[t], snr[t - 1])
-        means = law.means.squeeze(-1).double()
-        std = law.spectral.diagonals().squeeze(-1).double().sqrt().expand_as(means)
-        weights = law.weights.double().expand_as(means)
-        if not bool((torch.isfinite(means) & torch.isfinite(std) & torch.isfinite(weights)).all()):
-            raise ValueError(
-                "a denoiser must return finite means, variances and weights; received NaN or "
-                f"infinity at t = {t}. Look at denoiser.x0 for x_t up to {float(nodes.abs().max())}"
-            )
-        return _Kernels(means, std, weights)
+        law = model_law(self.denoiser, nodes.unsqueeze(-1), snr[t], snr[t - 1])
+        std = law.spectral.diagonals().squeeze(-1).sqrt()
+        return _Kernels(law.means.squeeze(-1), std.expand_as(law.logits), law.weights)
 
     def _incoming(self, kernels: _Kernels, s: int, width: float) -> tuple[Tensor, Tensor]:
         """Panels (P,) wherever p_s or q_s has mass, none wider than ``width`` stds of a kernel."""
@@ -230,14 +255,9 @@ class _Transfer:
         self.cost += evaluations
         if self.cost > MAX_KERNELS:
             raise OutOfRangeError(
-                f"the grid transfer would need more than {MAX_KERNELS:.0e} kernel evaluations: its "
-                "kernels are very narrow for the range that they cover"
+                f"the transfer of densities would take more than {MAX_KERNELS:.0e} kernel "
+                "evaluations: the steps are very narrow for the range that they cover"
             )
-
-
-def _outer(mass: Tensor, weights: Tensor) -> Tensor:
-    """The mass of each kernel; one of less than 1e-18 of its node's is dropped."""
-    return (mass.unsqueeze(-1) * torch.where(weights > 1e-18, weights, 0.0)).flatten()
 
 
 def _nodes(left: Tensor, right: Tensor, order: int) -> tuple[Tensor, Tensor]:

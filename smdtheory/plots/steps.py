@@ -72,6 +72,11 @@ def _steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
     ax.set_xlabel("number of steps T")
 
 
+GLOBAL_RANGE = 1e-7
+"""What is this far below the largest global error is named, not drawn: one arm without error would
+flatten all the others."""
+
+
 @style()
 def error_against_steps(
     rows: pd.DataFrame,
@@ -143,7 +148,7 @@ def global_error_against_steps(
 
     The band runs from ``global_lower`` to ``global_upper``; where its lower end is zero or within
     rounding it runs off the axis, and a panel with nothing else says so. ΣM_t is drawn with it:
-    ΣM_t and the prior gap together bound the global error (docs/theory.md §8.3).
+    ΣM_t and the prior gap together bound the global error (docs/theory.md §6.9).
 
     Args:
         rows: one row for each arm and T, with the columns of :func:`error_against_steps`,
@@ -167,7 +172,8 @@ def global_error_against_steps(
     seen = np.concatenate([part for table in arms.values() for part in _columns(table, *names)])
     seen = seen[np.isfinite(seen) & (seen > ROUNDING)]
     seen = seen if seen.size else np.ones(1)
-    low, high = float(seen.min()) / 2, float(seen.max()) * 2
+    high = float(seen.max()) * 2
+    low = float(seen[seen > high * GLOBAL_RANGE].min()) / 2
     columns = min(len(arms), 4 if width >= 5 else 2)
     count = -(-len(arms) // columns)
     fig, axes = canvas(width, count * min(2.0, 0.85 * width / columns), count, columns, share=True)
@@ -181,7 +187,7 @@ def global_error_against_steps(
         ax.plot(steps, total, **look.drawn() | {"linewidth": 1.0})
         ax.set_title(look.label, loc="left")
         worst = upper[np.isfinite(upper)].max(initial=-np.inf)
-        if 0 <= worst <= ROUNDING:
+        if 0 <= worst <= max(low, ROUNDING):
             ax.text(0.05, 0.05, zero_within(worst), transform=ax.transAxes, size=SMALL)
     for place, ax in enumerate(axes):
         _steps_axis(ax, arms)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smdtheory.families import FAMILIES
 from smdtheory.sweep.config import MixtureSpec, SweepConfig
 from smdtheory.sweep.store import Row, Store
 
@@ -73,11 +74,15 @@ class Task:
 
     @property
     def cost(self) -> float:
-        """Expected time in units of one backward step."""
-        return sum(T + STEPS_PER_ROW for T in self.steps)
+        """Expected time, in steps of a Gaussian arm (whose local errors are not sampled)."""
+        each = 1.0 if self.cell.arm in FAMILIES else SAMPLED_STEP
+        return each * sum(T + STEPS_PER_ROW for T in self.steps)
 
 
-STEPS_PER_ROW = 20
+SAMPLED_STEP = 4.0
+"""What a step costs whose local error is sampled, in steps whose error is not."""
+
+STEPS_PER_ROW = 50
 """What a row costs besides its T steps, in steps."""
 
 

@@ -14,7 +14,8 @@ from smdtheory.sweep.cells import SOFT_MIXTURE, Plan
 from smdtheory.sweep.store import Row
 
 WIDTH = 100
-ENTRY = 10
+ENTRY = 11
+"""Characters of an entry; eight arms and T fill the width."""
 
 SMALL = 0.01
 """Nats. The sentence says from which T on the errors add up to less than this."""
@@ -131,7 +132,7 @@ def table(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     steps = sorted({row["steps"] for row in rows})
     cell = {(row["arm"], row["steps"]): row for row in rows}
-    first = max(5, *(len(str(T)) for T in steps))
+    first = max(4, *(len(str(T)) for T in steps))
 
     def line(start: str, entries: Iterable[str]) -> str:
         return start.rjust(first) + "".join(entry.rjust(ENTRY + 1) for entry in entries)
@@ -157,11 +158,10 @@ def methods(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
     text = f"Local errors: {'; '.join(parts)}."
     bounded = any(row["global_value"] is None for row in rows)
     if blocks == len(BLOCKS) and bounded:
-        text += (
-            f" Global error: from a 99 % lower confidence bound ({rows[0]['samples']} samples) to "
-            "an upper bound by the chain rule."
-        )
-    return text
+        text += " Global error: from a 99 % lower confidence bound to an upper bound (chain rule)."
+    most, least = (choose(row["samples"] for row in rows) for choose in (max, min))
+    fewer = "" if most == least else f", {least} at the largest T"
+    return f"{text} What is sampled: {most} draws{fewer}."
 
 
 def number(row: Row, name: str) -> str:
@@ -260,10 +260,16 @@ def sentence(rows: list[Row]) -> str:
 
 
 def _best_gaussians(rows: list[Row]) -> dict[int, Row]:
-    """For each T the Gaussian family whose local errors add up to least."""
+    """For each T the Gaussian family whose local errors add up to least (docs/theory.md §5.5).
+
+    From isotropic on, each family contains the one before it; the two fixed ones do not compare.
+    """
+    fixed = ("fixed_small", "fixed_large")
     best: dict[int, Row] = {}
-    gaussian = [row for row in rows if row["arm"] in FAMILIES]
-    for row in sorted(gaussian, key=lambda row: float(row["M_sum"])):
+    for row in sorted(
+        (row for row in rows if row["arm"] in FAMILIES),
+        key=lambda row: (-FAMILIES.index(row["arm"]) * (row["arm"] not in fixed), row["M_sum"]),
+    ):
         best.setdefault(row["steps"], row)
     return best
 

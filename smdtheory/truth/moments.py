@@ -303,8 +303,6 @@ class _Table:
         posterior = mixture.spectral.map(lambda v: 1 / (1 / v + gamma))
         aligned = posterior.basis is None or posterior.is_isotropic
         within = posterior.diagonals() if aligned else posterior.matrices()
-        if bool(torch.isinf(gamma).any()):
-            within = torch.zeros_like(within)
         return entropy, within, deviation, resp
 
     def _means(self, k: Tensor, noise: Tensor, step: Tensor, offset: Tensor) -> Tensor:

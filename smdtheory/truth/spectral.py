@@ -116,14 +116,17 @@ class SpectralCovariance:
         return torch.einsum("...kr,...kdr->...kd", coordinates, self.basis)
 
     def apply(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
-        """f(S_k) x for vectors (..., K, d), without forming a matrix."""
+        """f(S_k) x for vectors (..., K, d), without forming a matrix.
+
+        ``function`` receives eigenvalues (*B, K, ·), as in :meth:`map`, and may add batch dimensions.
+        """
         if self.is_isotropic:
-            return function(self.residual).unsqueeze(-1) * vectors
+            return function(self.residual.unsqueeze(-1)) * vectors
         along = self.project(vectors)
         image = self._lift(function(self.eigenvalues) * along)
         if self.has_complement:
             across = vectors - self._lift(along)
-            image = image + function(self.residual).unsqueeze(-1) * across
+            image = image + function(self.residual.unsqueeze(-1)) * across
         return image
 
     def mahalanobis(self, vectors: Tensor) -> Tensor:
@@ -179,14 +182,14 @@ class SpectralCovariance:
     def apply_columns(self, function: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
         """:meth:`apply` for columns (*B, K, d, n)."""
         if self.is_isotropic:
-            return function(self.residual)[..., None, None] * columns
+            return function(self.residual.unsqueeze(-1)).unsqueeze(-1) * columns
         if self.basis is None:
             return function(self.eigenvalues).unsqueeze(-1) * columns
         along = self.basis.mT @ columns
         image = self.basis @ (function(self.eigenvalues).unsqueeze(-1) * along)
         if self.has_complement:
             across = columns - self.basis @ along
-            image = image + function(self.residual)[..., None, None] * across
+            image = image + function(self.residual.unsqueeze(-1)).unsqueeze(-1) * across
         return image
 
     def select(self, keep: Tensor) -> SpectralCovariance:
