@@ -54,13 +54,18 @@ class Denoiser(torch.nn.Module):
             snr_s: γ_s > γ_t; infinity gives :meth:`x0` itself.
 
         Raises:
-            TypeError: if the arguments are not real numbers.
+            TypeError: if the arguments are not real numbers, or :meth:`x0` returns another shape.
             ValueError: unless 0 < γ_t < γ_s, or if shapes do not fit.
         """
         x_t = real_tensor("x_t", x_t)
         step = bridge(snr_t, snr_s)
         broadcast(x_t=x_t.shape[:-1], snr=step.c.shape)
         law = self.x0(x_t, real_tensor("snr_t", snr_t).to(torch.float64))
+        if law.batch_shape != x_t.shape[:-1]:
+            raise TypeError(
+                f"{type(self).__name__}.x0(x_t, snr_t) must return a mixture with batch_shape "
+                f"{tuple(x_t.shape[:-1])}, that of x_t; received {law!r}"
+            )
         c, c_prime, variance = (
             v.to(law.means)[..., None, None] for v in (step.c, step.c_prime, step.variance)
         )

@@ -244,7 +244,8 @@ def mmse_staircase(
     """
     if scale not in ("log", "linear"):
         raise ValueError(f"scale must be 'log' or 'linear'; received {scale!r}")
-    x, curve = numbers("gamma", gamma, ("n",)), numbers("mmse", mmse, (np.size(gamma),))
+    x = numbers("gamma", gamma, ("n",))
+    curve = numbers("mmse", mmse, x.shape)
     levels = checked_snr(snr)
     held = numbers("grid_mmse", grid_mmse, (len(levels),))
     if len(levels) < 3:

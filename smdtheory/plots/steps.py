@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -23,6 +25,11 @@ from smdtheory.plots.style import COLUMN, INK, LOOKS, PAGE, SMALL, TRUTH, looks,
 
 SUM = ("arm", "steps", "M_sum", "M_sum_error")
 GLOBAL = ("global_lower", "global_upper")
+QUANTITIES = {
+    "M_sum": "sum of local errors Σ$_t$ $M_t$ (nats)",
+    "global_value": "global error KL($q_0$‖$p_0$) (nats)",
+}
+"""What can be drawn against the number of steps, and the name of its axis."""
 
 
 def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -81,25 +88,29 @@ flatten all the others."""
 def error_against_steps(
     rows: pd.DataFrame,
     *,
+    quantity: Literal["M_sum", "global_value"] = "M_sum",
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
 ) -> Figure:
-    """ΣM_t against T by arm, log-log, with error bars.
+    """ΣM_t, or the global error, against T by arm, log-log, with error bars.
 
-    A sum within its error of zero, or within rounding, is drawn in the strip below the axis if it
-    is so at every T, and otherwise as an arrow from its upper end. An arm with no finite sum is
+    A value within its error of zero, or within rounding, is drawn in the strip below the axis if it
+    is so at every T, and otherwise as an arrow from its upper end. An arm with no finite value is
     left out.
 
     Args:
         rows: one row for each arm and T, with the columns ``arm``, ``steps``, ``M_sum`` and
             ``M_sum_error`` (half-width of the error bar), in nats; others are not used.
+        quantity: the column to draw, ``global_value`` instead of ``M_sum``; its error bar is the
+            column of that name with ``_error``.
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, schedule, seed, meaning of the error bars.
         width: inches.
 
     Raises:
-        ValueError: if a column is missing, or an arm has more than one row for a T.
+        ValueError: if a column is missing, an arm has more than one row for a T, or the quantity is
+            another one.
 
     Example:
         >>> rows = pd.DataFrame({"arm": ["full"] * 2, "steps": [10, 100],
@@ -107,14 +118,16 @@ def error_against_steps(
         >>> error_against_steps(rows).axes[0].get_xscale()
         'log'
     """
-    arms = checked_rows(rows, SUM)
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; received {quantity!r}")
+    arms = checked_rows(rows, ("arm", "steps", quantity, f"{quantity}_error"))
     fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
     _steps_axis(ax, arms)
     ends, zeros, drawn = [], [], []
     for look, table in zip(looks(arms).values(), arms.values(), strict=True):
-        steps, value, error = _columns(table, "steps", "M_sum", "M_sum_error")
+        steps, value, error = _columns(table, "steps", quantity, f"{quantity}_error")
         finite = np.isfinite(value)
-        not_negative("M_sum_error", error[finite])
+        not_negative(f"{quantity}_error", error[finite])
         clear = finite & (value > np.maximum(error, ROUNDING))
         if not finite.any():
             continue
@@ -130,7 +143,7 @@ def error_against_steps(
         last = np.flatnonzero(finite)[-1]
         ends.append((look, float(steps[last]), float(shown[last])))
         drawn.append(shown[finite])
-    ax.set_ylabel("sum of local errors Σ$_t$ $M_t$ (nats)")
+    ax.set_ylabel(QUANTITIES[quantity])
     log_axis(ax, drawn, zeros)
     label_ends(ax, ends)
     return finish(fig, title, subtitle)
