@@ -442,8 +442,8 @@ pd.DataFrame(
 # components are enough to be 7 times better than the best Gaussian, or far more; merging what is left keeps the
 # moments right, dropping it does not. But more components are not better by themselves: at $t = 3$
 # two of them, chosen like this, lose 0.014 nats, and one Gaussian only 0.0055. There the
-# posterior is nearly round, and cutting one mode out of it leaves a rest that is less so. (A trained mixture of two would find
-# a better pair.)
+# components overlap into something nearly round, which one Gaussian covers better than a component
+# and a Gaussian for all the others. (The best mixture of two cannot be worse than one Gaussian.)
 #
 # ## What to take away
 #

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
-from smdtheory.schedule import Schedule
-from smdtheory.truth.curves import curves_of
-from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.schedule import Schedule, check_schedule
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.rules import REACH, gauss_legendre
 
 ORDER, COARSE_ORDER = 10, 7
@@ -49,7 +48,7 @@ def ddim_global_error(mixture: GaussianMixture, schedule: Schedule) -> Estimate:
         A scalar, by quadrature.
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
+        TypeError: if the arguments are not a mixture and a schedule.
         ValueError: if d is not 1, or the mixture has batch dimensions.
 
     Example:
@@ -57,7 +56,8 @@ def ddim_global_error(mixture: GaussianMixture, schedule: Schedule) -> Estimate:
         >>> ddim_global_error(presets.line(4).standardized(), Schedule.cosine(100))
         0.0021... ± ... (quadrature)
     """
-    curves_of(mixture)  # says what is wrong with an unsuitable mixture
+    check_mixture(mixture)
+    check_schedule(schedule)
     if mixture.dim != 1:
         raise ValueError(
             f"the deterministic sampler is followed in d = 1 only; received d = {mixture.dim}. "

@@ -205,7 +205,7 @@ class _Step:
     def __init__(
         self, mixture: GaussianMixture, denoiser: Denoiser, snr_t: Tensor, snr_s: Tensor
     ) -> None:
-        self.mixture = mixture.to("cpu", torch.float64)
+        self.mixture, self.dim = mixture.to("cpu", torch.float64), mixture.dim
         self.denoiser, self.snr_t, self.snr_s = denoiser, snr_t, snr_s
         self.q_t = marginal_at(self.mixture, snr_t)
 
@@ -224,22 +224,19 @@ class _Step:
 
     def sampled(self, count: int, seed: int) -> Estimate:
         """M from ``count`` scrambled Sobol draws of (x_s, x_t) for each replicate."""
-        draws = rules.sobol_normals(2 * self.mixture.dim + 1, count, seed)
-        means = []
-        q_s = marginal_at(self.mixture, self.snr_s)
-        generator = torch.Generator().manual_seed(seed)
-        for u in draws:
-            x_s = _transport(q_s, u[:, 0], u[:, 1 : 1 + self.mixture.dim])
-            slope, noise = _forward(self.snr_t, self.snr_s)
-            x_t = slope * x_s + noise * u[:, 1 + self.mixture.dim :]
-            truth, model = self.truth(x_t), self.model(x_t)
-            log_ratio = model.log_prob(x_s) - truth.log_prob(x_s)
-            near = log_ratio <= MAX_LOG_RATIO
-            surplus = torch.where(near, torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO)), -1.0)
-            x_p = model.sample(generator=generator)
-            beyond = model.log_prob(x_p) - truth.log_prob(x_p) > MAX_LOG_RATIO
-            means.append((surplus - log_ratio).mean() + beyond.double().mean())
-        return Estimate.from_replicates(torch.stack(means))
+        draws = rules.sobol_normals(2 * self.dim + 1, count, seed)
+        u = draws.reshape(-1, draws.shape[-1])
+        x_s = _transport(marginal_at(self.mixture, self.snr_s), u[:, 0], u[:, 1 : 1 + self.dim])
+        slope, noise = _forward(self.snr_t, self.snr_s)
+        x_t = slope * x_s + noise * u[:, 1 + self.dim :]
+        truth, model = self.truth(x_t), self.model(x_t)
+        log_ratio = model.log_prob(x_s) - truth.log_prob(x_s)
+        near = log_ratio <= MAX_LOG_RATIO
+        surplus = torch.where(near, torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO)), -1.0)
+        x_p = model.sample(generator=torch.Generator().manual_seed(seed))
+        beyond = model.log_prob(x_p) - truth.log_prob(x_p) > MAX_LOG_RATIO
+        terms = surplus - log_ratio + beyond.double()
+        return Estimate.from_replicates(terms.reshape(len(draws), -1).mean(-1))
 
     def divergence(self, x_t: Tensor, coarse: bool) -> Tensor:
         """KL(q(·|x_t) ‖ p(·|x_t)) at each x_t (N, d), by a rule in x_s."""

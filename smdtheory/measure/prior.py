@@ -17,10 +17,9 @@ from torch import Tensor
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
-from smdtheory.schedule import Schedule
+from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
-from smdtheory.truth.curves import curves_of
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
+from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture, check_mixture
 from smdtheory.truth.moments import GOLDEN_ANGLE, LATTICE_STEPS, MAX_SCALE_RATIO
 from smdtheory.truth.posterior import marginal_at
 from smdtheory.truth.spectral import SpectralCovariance
@@ -49,17 +48,16 @@ def prior_gap(mixture: GaussianMixture, schedule: Schedule) -> Estimate:
         A scalar. It is positive unless q_0 = N(0, I).
 
     Raises:
-        TypeError: if ``mixture`` is not a mixture.
-        ValueError: if it has batch dimensions.
+        TypeError: if the arguments are not a mixture and a schedule.
+        ValueError: if the mixture has batch dimensions.
 
     Example:
         >>> from smdtheory.truth import presets
         >>> prior_gap(presets.line(2), Schedule.cosine(3))
         3.6...e-08 ± ... (quadrature)
     """
-    curves_of(mixture)  # says what is wrong with an unsuitable mixture
-    mixture = mixture.to("cpu", torch.float64)
-    contrast = _Contrast(mixture, schedule.snr[-1])
+    mixture = check_mixture(mixture).to("cpu", torch.float64)
+    contrast = _Contrast(mixture, check_schedule(schedule).snr[-1])
     if mixture.num_components == 1:
         value = contrast.one_component()
         return Estimate(value, ROUNDING * value, "closed form")

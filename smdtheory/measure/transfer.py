@@ -60,6 +60,9 @@ MIN_WIDTH = 1e-6
 MAX_KERNELS = 10**9
 """Kernel evaluations in one run, about ten seconds of work: beyond, the error is not computed."""
 
+MAX_PANELS = 10**4
+"""Panels at one level, twenty times what a thousand steps need: beyond, as above."""
+
 
 class OutOfRangeError(Exception):
     """Why the transfer cannot be carried out."""
@@ -90,8 +93,9 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
         missing or sits where the denoiser jumps.
 
     Raises:
-        OutOfRangeError: where the chain needs more than :data:`MAX_KERNELS` kernel evaluations, or
-            p_0 falls below :data:`LEAST_RATIO` of q_0 where the data are.
+        OutOfRangeError: where the chain needs more than :data:`MAX_KERNELS` kernel evaluations or
+            :data:`MAX_PANELS` panels, or p_0 falls below :data:`LEAST_RATIO` of q_0 where the data
+            are.
 
     Example:
         >>> from smdtheory.models.oracle import BestGaussian
@@ -178,7 +182,6 @@ class _Transfer:
         finished: list[tuple[Tensor, ...]] = []
         while len(left):
             nodes, weights = _nodes(left, right, order)
-            self._spend(nodes.numel())
             law = self._law(nodes.flatten(), t)
             panel = _Kernels(*(v.reshape(len(left), order, -1) for v in vars(law).values()))
             parts, jump = _parts(panel, right - left)
@@ -224,8 +227,7 @@ class _Transfer:
         inside = torch.isfinite(scale)
         left, right, scale = left[inside], right[inside], scale[inside]
         parts = torch.ceil((right - left) / (width * scale))
-        self._spend(int(parts.sum()))
-        return _divide(left, right, parts.long())
+        return _divide(left, right, parts)
 
     def _density(self, kernels: _Kernels, nodes: Tensor) -> Tensor:
         """Σ_j mass_j N(x; centre_j, std_j²) at sorted nodes x, each kernel within its reach."""
@@ -256,7 +258,7 @@ class _Transfer:
         if self.cost > MAX_KERNELS:
             raise OutOfRangeError(
                 f"the transfer of densities would take more than {MAX_KERNELS:.0e} kernel "
-                "evaluations: the steps are very narrow for the range that they cover"
+                "evaluations: there are too many steps, or too narrow ones"
             )
 
 
@@ -269,6 +271,12 @@ def _nodes(left: Tensor, right: Tensor, order: int) -> tuple[Tensor, Tensor]:
 
 def _divide(left: Tensor, right: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
     """Each panel in so many equal parts."""
+    if float(parts.sum()) > MAX_PANELS:
+        raise OutOfRangeError(
+            f"the transfer of densities would take more than {MAX_PANELS} panels: a step is very "
+            "narrow for the range that it covers, or the denoiser is not smooth"
+        )
+    parts = parts.long()
     owner = torch.repeat_interleave(torch.arange(len(left)), parts)
     position = torch.arange(len(owner)) - (torch.cumsum(parts, 0) - parts)[owner]
     step = ((right - left) / parts)[owner]

@@ -52,8 +52,6 @@ def measure(cell: Cell, mixture: GaussianMixture, steps: int) -> Row:
     seed = int(digest([cell.seed, steps])[:15], 16)
     generator = torch.Generator().manual_seed(seed)
     denoiser = _denoiser(cell.arm, mixture)
-    levels = schedule.snr[1:]
-    denoiser.x0(torch.zeros(steps, mixture.dim).double(), levels)  # fills its caches in one pass
     if cell.arm in FAMILIES:
         errors = best_gaussian_errors(mixture, schedule, cell.arm)
     else:

@@ -118,7 +118,7 @@ class SpectralCovariance:
     def apply(self, function: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
         """f(S_k) x for vectors (..., K, d), without forming a matrix.
 
-        ``function`` receives eigenvalues (*B, K, ·), as in :meth:`map`, and may add batch dimensions.
+        ``function`` receives eigenvalues (*B, K, ·), as in :meth:`map`, and may add dimensions.
         """
         if self.is_isotropic:
             return function(self.residual.unsqueeze(-1)) * vectors

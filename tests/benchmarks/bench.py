@@ -1,0 +1,193 @@
+"""Speed and memory, side by side with scikit-learn and torch: ``python tests/benchmarks/bench.py``.
+
+Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
+named: ``bench.py density memory ladder monte_carlo table posterior sweep``.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from sklearn.mixture import GaussianMixture as SklearnMixture
+from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from smdtheory import FAMILIES, GaussianMixture, Schedule, presets
+from smdtheory.measure import best_gaussian_errors, error_table
+from smdtheory.models.oracle import BestGaussian
+from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_moments
+
+SIZES = ((100_000, 8, 2), (20_000, 49, 2), (5_000, 16, 32), (2_000, 10, 256))
+
+
+def median(function: Callable[[], object], repeats: int = 9) -> float:
+    """Median time of a call, in seconds, after two to warm up."""
+    function()
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def density() -> None:
+    """log_prob against scikit-learn's score_samples and torch's MixtureSameFamily."""
+    print("log_prob, float64, full covariances (ms; in brackets, how many times ours)")
+    print(f"{'N, K, d':>18} {'ours':>8} {'scikit-learn':>18} {'torch':>18} {'product alone':>16}")
+    ratios: tuple[list[float], list[float]] = ([], [])
+    for N, K, d in SIZES:
+        generator = torch.Generator().manual_seed(0)
+
+        def normal(*shape: int, generator: torch.Generator = generator) -> torch.Tensor:
+            return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+        x, means, factors = normal(N, d), normal(K, d), normal(K, d, d)
+        matrices = factors @ factors.mT + 0.1 * d * torch.eye(d, dtype=torch.float64)
+        matrices = (matrices + matrices.mT) / 2
+        weights = torch.full((K,), 1 / K, dtype=torch.float64)
+        ours = GaussianMixture(weights, means, matrices)
+        theirs = SklearnMixture(K)
+        theirs.weights_, theirs.means_ = weights.numpy(), means.numpy()
+        theirs.covariances_ = matrices.numpy()
+        theirs.precisions_cholesky_ = _compute_precision_cholesky(matrices.numpy(), "full")
+        peer = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, matrices))
+        array, product = x.numpy(), factors.reshape(K * d, d)
+        difference = ours.log_prob(x) - torch.from_numpy(theirs.score_samples(array))
+        assert difference.abs().max() < 1e-9
+        a = median(lambda q=ours, x=x: q.log_prob(x))
+        b = median(lambda q=theirs, x=array: q.score_samples(x))
+        c = median(lambda q=peer, x=x: q.log_prob(x), 5)
+        m = median(lambda w=product, x=x: w @ x.mT)
+        ratios[0].append(b / a)
+        ratios[1].append(c / a)
+        print(
+            f"{f'{N}, {K}, {d}':>18} {1e3 * a:8.2f} {1e3 * b:10.2f} ({b / a:4.1f}×) "
+            f"{1e3 * c:10.2f} ({c / a:4.1f}×) {1e3 * m:16.2f}"
+        )
+    print(f"geometric mean: {_mean(ratios[0]):.1f} × scikit-learn, {_mean(ratios[1]):.1f} × torch")
+
+
+def memory() -> None:
+    """Memory of log_prob above inputs and outputs, N = 4 million."""
+    mixture = presets.ring(8)
+    x = torch.zeros(4_000_000, 2, dtype=torch.float64)
+    mixture.log_prob(x[:1000])
+    before = peak()
+    result = mixture.log_prob(x)
+    size = result.numel() * 8 / 2**20
+    print(f"log_prob of 4,000,000 points: {peak() - before - size:.0f} MB above input and output")
+
+
+def ladder() -> None:
+    """best_gaussian_errors, all families, K = 8, d = 2, T = 1000, nothing cached."""
+    mixture, chain = presets.ring(8), Schedule.cosine(1000)
+    start = time.perf_counter()
+    for family in FAMILIES:
+        best_gaussian_errors(mixture, chain, family)
+    print(f"best_gaussian_errors, six families, K = 8, d = 2, T = 1000: {_since(start):.2f} s")
+
+
+def monte_carlo() -> None:
+    """Nested Monte Carlo at equal error, on one step of a chain of 10."""
+    mixture, chain, t = presets.ring(8), Schedule.cosine(10), 5
+    start = time.perf_counter()
+    exact = best_gaussian_errors(mixture, chain, "full")[t]
+    ours = _since(start)
+    generator = torch.Generator().manual_seed(0)
+    snr_t, snr_s = chain.snr[t], chain.snr[t - 1]
+    model = BestGaussian(mixture, "full")
+    start = time.perf_counter()
+    means = []
+    for _ in range(40):  # x_t outside, x_s | x_t inside
+        x_t = marginal_at(mixture, snr_t).sample(250, generator=generator)
+        truth, law = posterior_at(mixture, x_t, snr_t, snr_s), model(x_t, snr_t, snr_s)
+        x_s = truth.sample(400, generator=generator)
+        means.append((truth.log_prob(x_s) - law.log_prob(x_s)).mean())
+    nested = _since(start)
+    sample = torch.stack(means)
+    error = float(sample.std()) / math.sqrt(len(sample))
+    factor = (error / float(exact.error)) ** 2
+    z = (float(sample.mean()) - float(exact.value)) / error
+    print(
+        f"one M_t, K = 8, d = 2: quadrature {float(exact.value):.8f} ± {float(exact.error):.0e} in "
+        f"{ours:.2f} s for all ten;\n  nested Monte Carlo ± {error:.0e} in {nested:.2f} s "
+        f"({z:+.1f} standard errors off), so at equal error, by 1/√n,\n"
+        f"  {nested * factor:.1e} s: {nested * factor / ours:.1e} times longer; "
+        f"at an error of 1e-6 still {nested * (error / 1e-6) ** 2 / ours:.1e} times"
+    )
+
+
+def table() -> None:
+    """error_table with 1,000 levels, each family, curves computed once."""
+    mixture, chain = presets.ring(8), Schedule.cosine(1000)
+    for family in FAMILIES:
+        start = time.perf_counter()
+        error_table(mixture, chain, family)
+        print(f"error_table, 1000 levels, {family}: {_since(start):.2f} s")
+
+
+def posterior() -> None:
+    """d = 3072, K = 10, rank 32: posterior mean, diagonal and trace for 1,000 points."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(10, 3072, generator=generator)
+    factors = torch.randn(10, 3072, 32, generator=generator)
+    mixture = GaussianMixture.low_rank([0.1] * 10, means, factors, [0.1] * 10)
+    x = torch.randn(1000, 3072, dtype=torch.float64, generator=generator)
+    before, start = peak(), time.perf_counter()
+    posterior_moments(mixture, x, torch.tensor(0.5), torch.tensor(2.0))
+    print(
+        f"posterior moments, d = 3072, K = 10, rank 32, 1000 points: {_since(start):.2f} s, "
+        f"{peak() - before:.0f} MB more"
+    )
+
+
+def sweep() -> None:
+    """The default sweep, cold, and its help."""
+    command = [sys.executable, "-m", "smdtheory.sweep"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--help"], check=True, capture_output=True)
+    print(f"--help: {_since(start):.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [*command, "--modes", "8", "--out", f"{folder}/sweep"], check=True, capture_output=True
+        )
+        print(f"default sweep, cold: {_since(start):.1f} s")
+
+
+def _since(start: float) -> float:
+    return time.perf_counter() - start
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+PARTS = (density, memory, ladder, monte_carlo, table, posterior, sweep)
+
+if __name__ == "__main__":
+    names = sys.argv[1:] or [part.__name__ for part in PARTS]
+    unknown = set(names) - {part.__name__ for part in PARTS}
+    if unknown:
+        sys.exit(f"parts are {', '.join(p.__name__ for p in PARTS)}; received {', '.join(unknown)}")
+    if len(names) == 1:
+        {part.__name__: part for part in PARTS}[names[0]]()
+    else:  # each part in a process of its own: nothing cached, its own peak of memory
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+        for name in names:
+            subprocess.run([sys.executable, __file__, name], check=True)

@@ -1,0 +1,462 @@
+"""Whatever is passed to a public function: a documented error, or a result without NaN.
+
+One line of :data:`DOORS` for each argument of each function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture as SklearnMixture
+
+from smdtheory import GaussianMixture, Schedule, marginal, posterior, presets
+from smdtheory.estimate import Estimate
+from smdtheory.families import FAMILIES, check_family
+from smdtheory.measure import (
+    best_gaussian_errors,
+    ddim_global_error,
+    elbo_terms,
+    error_table,
+    global_error,
+    local_error,
+    local_errors,
+    prior_gap,
+    split,
+)
+from smdtheory.models.oracle import (
+    BestGaussian,
+    ExactPosterior,
+    ExactSoftMixture,
+    TruncatedMixture,
+)
+from smdtheory.schedule import bridge
+from smdtheory import theory
+from smdtheory.truth.information import conditional_entropy, entropy, mmse, mutual_information
+from smdtheory.truth.spectral import SpectralCovariance
+
+LINE, PLANE = presets.line(2), presets.ring(3)
+CHAIN = Schedule.cosine(4)
+GAUSSIAN = BestGaussian(LINE, "full")
+ORACLE = ExactPosterior(PLANE)
+ERRORS = best_gaussian_errors(LINE, CHAIN, "full")
+GAP = Estimate(torch.tensor(0.1).double(), torch.tensor(0.0).double(), "quadrature")
+FEW = 128  # the fewest samples that are accepted
+ONES = torch.ones(2, dtype=torch.float64)
+FLAT = SpectralCovariance.isotropic(ONES, 1)
+
+Door = Callable[[Any], Any]
+
+# "function: argument" or "function: argument, other arguments its message may name instead"
+DOORS: dict[str, Door] = {
+    "GaussianMixture: weights, means": lambda v: GaussianMixture(v, [[-1.0], [1.0]], 0.25),
+    "GaussianMixture: means, covariances": lambda v: GaussianMixture([0.5, 0.5], v, 0.25),
+    "GaussianMixture: covariances": lambda v: GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], v),
+    "GaussianMixture d = 2: covariances": lambda v: GaussianMixture([1.0], [[0.0, 0.0]], v),
+    "low_rank: weights, means": lambda v: low_rank(weights=v),
+    "low_rank: means, factors": lambda v: low_rank(means=v),
+    "low_rank: factors, covariances": lambda v: low_rank(factors=v),
+    "low_rank: noise, covariances": lambda v: low_rank(noise=v),
+    "from_sklearn: fitted": GaussianMixture.from_sklearn,
+    "from_sklearn: weights, fitted": lambda v: GaussianMixture.from_sklearn(fitted(weights_=v)),
+    "from_sklearn: means, fitted": lambda v: GaussianMixture.from_sklearn(fitted(means_=v)),
+    "from_sklearn: covariances": lambda v: GaussianMixture.from_sklearn(fitted(covariances_=v)),
+    "from_spectral: logits": lambda v: GaussianMixture.from_spectral(v, torch.zeros(2, 1), FLAT),
+    "from_spectral: means": lambda v: GaussianMixture.from_spectral(torch.zeros(2), v, FLAT),
+    "from_spectral: spectral": lambda v: GaussianMixture.from_spectral(
+        ONES, torch.zeros(2, 1), v
+    ),
+    "log_prob: x": LINE.log_prob,
+    "log_prob d = 2: x": PLANE.log_prob,
+    "log_prob of a batch: x": PLANE.expand((2,)).log_prob,
+    "score: x": LINE.score,
+    "responsibilities: x": LINE.responsibilities,
+    "sample: sample_shape": LINE.sample,
+    "sample: generator": lambda v: LINE.sample(2, generator=v),
+    "expand: batch_shape": LINE.expand,
+    "to: dtype, to": LINE.to,
+    "marginal: mixture": lambda v: marginal(v, CHAIN, 1),
+    "marginal: schedule": lambda v: marginal(LINE, v, 1),
+    "marginal: t": lambda v: marginal(LINE, CHAIN, v),
+    "posterior: mixture": lambda v: posterior(v, CHAIN, [[0.0]], 1),
+    "posterior: schedule": lambda v: posterior(LINE, v, [[0.0]], 1),
+    "posterior: x_t": lambda v: posterior(LINE, CHAIN, v, 1),
+    "posterior: t": lambda v: posterior(LINE, CHAIN, [[0.0]], v),
+    "posterior: s": lambda v: posterior(LINE, CHAIN, [[0.0]], 4, v),
+    "ring: modes": presets.ring,
+    "ring: radius": lambda v: presets.ring(3, radius=v),
+    "ring: std": lambda v: presets.ring(3, std=v),
+    "grid: side": presets.grid,
+    "grid: spacing, means": lambda v: presets.grid(3, spacing=v),
+    "line: modes": presets.line,
+    "line: separation, means": lambda v: presets.line(3, separation=v),
+    "random: modes": lambda v: presets.random(v, 2),
+    "random: dim": lambda v: presets.random(2, v),
+    "random: std, covariances": lambda v: presets.random(2, 2, std=v),
+    "random: separation, means": lambda v: presets.random(2, 2, separation=v),
+    "random: generator": lambda v: presets.random(2, 2, generator=v),
+    "Schedule: snr": Schedule,
+    "from_snr: snr": Schedule.from_snr,
+    "from_betas: beta, betas, snr": Schedule.from_betas,
+    "cosine: steps": Schedule.cosine,
+    "linear: steps": Schedule.linear,
+    "sigmoid: steps": Schedule.sigmoid,
+    "named: name": lambda v: Schedule.named(v, 3),
+    "named: steps": lambda v: Schedule.named("linear", v),
+    "respace: times": CHAIN.respace,
+    "check_step: t": CHAIN.check_step,
+    "check_step: s": lambda v: CHAIN.check_step(4, v),
+    "bridge: snr_t": lambda v: bridge(v, 3.0),
+    "bridge: snr_s": lambda v: bridge(1.0, v),
+    "check_family: family": check_family,
+    "entropy: mixture": entropy,
+    "mmse: mixture": lambda v: mmse(v, [1.0]),
+    "mmse: snr": lambda v: mmse(LINE, v),
+    "mutual_information: mixture": lambda v: mutual_information(v, [1.0]),
+    "mutual_information: snr": lambda v: mutual_information(LINE, v),
+    "conditional_entropy: mixture": lambda v: conditional_entropy(v, [1.0]),
+    "conditional_entropy: snr": lambda v: conditional_entropy(LINE, v),
+    "ExactPosterior: mixture": ExactPosterior,
+    "BestGaussian: mixture": lambda v: BestGaussian(v, "full"),
+    "BestGaussian: family": lambda v: BestGaussian(LINE, v),
+    "ExactSoftMixture: mixture": ExactSoftMixture,
+    "ExactSoftMixture: kernel": lambda v: ExactSoftMixture(LINE, v),
+    "TruncatedMixture: mixture": lambda v: TruncatedMixture(v, 1),
+    "TruncatedMixture: keep": lambda v: TruncatedMixture(LINE, v),
+    "TruncatedMixture: rest": lambda v: TruncatedMixture(LINE, 1, v),
+    "Denoiser: x_t": lambda v: ORACLE(v, 1.0, 2.0),
+    "Denoiser: snr_t, snr": lambda v: ORACLE([[0.0, 0.0]], v, 2.0),
+    "Denoiser: snr_s, snr": lambda v: ORACLE([[0.0, 0.0]], 1.0, v),
+    "x0: x_t": lambda v: GAUSSIAN.x0(v, torch.tensor(1.0)),
+    "best_gaussian_errors: mixture": lambda v: best_gaussian_errors(v, CHAIN, "full"),
+    "best_gaussian_errors: schedule": lambda v: best_gaussian_errors(LINE, v, "full"),
+    "best_gaussian_errors: family": lambda v: best_gaussian_errors(LINE, CHAIN, v),
+    "error_table: mixture": lambda v: above(error_table(v, CHAIN, "full")),
+    "error_table: schedule": lambda v: above(error_table(LINE, v, "full")),
+    "error_table: family": lambda v: above(error_table(LINE, CHAIN, v)),
+    "elbo_terms: mixture": lambda v: elbo_terms(v, CHAIN, ERRORS),
+    "elbo_terms: schedule, errors": lambda v: elbo_terms(LINE, v, ERRORS),
+    "elbo_terms: errors": lambda v: elbo_terms(LINE, CHAIN, v),
+    "local_error: mixture": lambda v: local_error(v, CHAIN, GAUSSIAN, 2),
+    "local_error: schedule": lambda v: local_error(LINE, v, GAUSSIAN, 2),
+    "local_error: denoiser": lambda v: local_error(LINE, CHAIN, v, 2),
+    "local_error: t": lambda v: local_error(LINE, CHAIN, GAUSSIAN, v),
+    "local_error: s": lambda v: local_error(LINE, CHAIN, GAUSSIAN, 3, v),
+    "local_error: samples": lambda v: local_error(LINE, CHAIN, GAUSSIAN, 2, samples=v),
+    "local_error: generator": lambda v: local_error(LINE, CHAIN, GAUSSIAN, 2, generator=v),
+    "local_error: method": lambda v: local_error(LINE, CHAIN, GAUSSIAN, 2, method=v),
+    "local_errors: mixture": lambda v: local_errors(v, CHAIN, GAUSSIAN, samples=FEW),
+    "local_errors: schedule": lambda v: local_errors(LINE, v, GAUSSIAN, samples=FEW),
+    "local_errors: denoiser": lambda v: local_errors(LINE, CHAIN, v, samples=FEW),
+    "local_errors: samples": lambda v: local_errors(LINE, CHAIN, GAUSSIAN, samples=v),
+    "split: mixture": lambda v: split(v, CHAIN, GAUSSIAN, 2),
+    "split: schedule": lambda v: split(LINE, v, GAUSSIAN, 2),
+    "split: denoiser": lambda v: split(LINE, CHAIN, v, 2),
+    "split: t": lambda v: split(LINE, CHAIN, GAUSSIAN, v),
+    "split: s": lambda v: split(LINE, CHAIN, GAUSSIAN, 3, v),
+    "split: samples": lambda v: split(LINE, CHAIN, GAUSSIAN, 2, samples=v),
+    "global_error: mixture": lambda v: global_error(v, CHAIN, GAUSSIAN, samples=FEW),
+    "global_error: schedule": lambda v: global_error(LINE, v, GAUSSIAN, samples=FEW),
+    "global_error: denoiser": lambda v: global_error(LINE, CHAIN, v, samples=FEW),
+    "global_error: samples": lambda v: global_error(LINE, CHAIN, GAUSSIAN, samples=v),
+    "global_error: importance": lambda v: global_error(
+        LINE, CHAIN, GAUSSIAN, samples=FEW, importance=v
+    ),
+    "global_error: level": lambda v: global_error(LINE, CHAIN, GAUSSIAN, samples=FEW, level=v),
+    "global_error: exact": lambda v: global_error(LINE, CHAIN, GAUSSIAN, samples=FEW, exact=v),
+    "global_error: local_errors": lambda v: global_error(
+        LINE, CHAIN, GAUSSIAN, samples=FEW, local_errors=v
+    ),
+    "global_error: generator": lambda v: global_error(
+        LINE, CHAIN, GAUSSIAN, samples=FEW, generator=v
+    ),
+    "prior_gap: mixture": lambda v: prior_gap(v, CHAIN),
+    "prior_gap: schedule": lambda v: prior_gap(LINE, v),
+    "ddim_global_error: mixture": lambda v: ddim_global_error(v, CHAIN),
+    "ddim_global_error: schedule": lambda v: ddim_global_error(LINE, v),
+    "first_order_cap: dim": lambda v: theory.first_order_cap(v, 1.0, 2.0),
+    "first_order_cap: snr_t": lambda v: theory.first_order_cap(2, v, 2.0),
+    "first_order_cap: snr_s": lambda v: theory.first_order_cap(2, 1.0, v),
+    "first_order_cap: family": lambda v: theory.first_order_cap(2, 1.0, 2.0, v),
+    "first_order_sum: dim": lambda v: theory.first_order_sum(v, CHAIN),
+    "first_order_sum: schedule": lambda v: theory.first_order_sum(2, v),
+    "second_order_cap: dim": lambda v: theory.second_order_cap(v, 1.0, 2.0),
+    "second_order_cap: snr_t": lambda v: theory.second_order_cap(2, v, 2.0),
+    "fixed_variance_cap: variance": lambda v: theory.fixed_variance_cap(2, 1.0, 2.0, v),
+    "eigenvalue_cap: mixture": lambda v: theory.eigenvalue_cap(v, 1.0, 2.0),
+    "eigenvalue_cap: snr_t": lambda v: theory.eigenvalue_cap(LINE, v, 2.0),
+    "eigenvalue_sum: mixture": theory.eigenvalue_sum,
+    "eigenvalue_sum: schedule": lambda v: theory.eigenvalue_sum(LINE, v),
+    "equal_covariance_cap: mixture, covariances": lambda v: theory.equal_covariance_cap(
+        v, 1.0, 2.0
+    ),
+    "equal_covariance_cap: snr_t": lambda v: theory.equal_covariance_cap(LINE, v, 2.0),
+    "sandwich: mixture": lambda v: theory.sandwich(v, [[0.0]], 1.0, 2.0),
+    "sandwich: x_t": lambda v: theory.sandwich(LINE, v, 1.0, 2.0),
+    "sandwich: snr_t, snr": lambda v: theory.sandwich(LINE, [[0.0]], v, 2.0),
+    "pairwise_bounds: x_t": lambda v: theory.pairwise_bounds(LINE, v, 1.0, 2.0),
+    "pairwise_entropy_bounds: mixture": theory.pairwise_entropy_bounds,
+    "local_cap: mixture": lambda v: theory.local_cap(v, CHAIN, "full"),
+    "local_cap: schedule": lambda v: theory.local_cap(LINE, v, "full"),
+    "local_cap: family": lambda v: theory.local_cap(LINE, CHAIN, v),
+    "negentropy: mixture": theory.negentropy,
+    "negentropy: snr": lambda v: theory.negentropy(LINE, v),
+    "negentropy: family": lambda v: theory.negentropy(LINE, None, v),
+    "negentropy_cap: snr_t": lambda v: theory.negentropy_cap(LINE, v, 2.0),
+    "negentropy_sum: schedule": lambda v: theory.negentropy_sum(LINE, v),
+    "chain_rule_cap: prior_gap": lambda v: theory.chain_rule_cap(v, ERRORS),
+    "chain_rule_cap: local_errors": lambda v: theory.chain_rule_cap(GAP, v),
+    "data_processing_floor: q_masses, p_masses": lambda v: theory.data_processing_floor(
+        v, [0.5, 0.5]
+    ),
+    "data_processing_floor: p_masses, q_masses": lambda v: theory.data_processing_floor(
+        [0.5, 0.5], v
+    ),
+    "fixed_variance_floor: mixture": lambda v: theory.fixed_variance_floor(v, 0.1),
+    "fixed_variance_floor: variance": lambda v: theory.fixed_variance_floor(LINE, v),
+    "Estimate: value, error": lambda v: Estimate(v, ONES, "quadrature"),
+    "Estimate: error": lambda v: Estimate(ONES, v, "quadrature"),
+    "from_replicates: replicates": Estimate.from_replicates,
+    "interval: level": ERRORS.interval,
+}
+
+
+def low_rank(**changes: Any) -> GaussianMixture:
+    parts = {"weights": [1.0], "means": [[0.0] * 3], "factors": [[[1.0]] * 3], "noise": [0.5]}
+    return GaussianMixture.low_rank(*{**parts, **changes}.values())
+
+
+def fitted(**changes: Any) -> SklearnMixture:
+    model = SklearnMixture(2, random_state=0).fit(np.arange(8.0)[:, None] ** 2)
+    for name, value in changes.items():
+        setattr(model, name, value)
+    return model
+
+
+def above(table: Estimate) -> torch.Tensor:
+    """M(s, t) for s < t; the rest is NaN, and documented as such."""
+    rows, columns = torch.triu_indices(*table.value.shape, offset=1)
+    return torch.cat([table.value[rows, columns], table.error[rows, columns]])
+
+
+# What is passed
+
+KINDS: list[Any] = [
+    None,
+    True,
+    False,
+    "abc",
+    "",
+    b"x",
+    1j,
+    object(),
+    float,
+    len,
+    Ellipsis,
+    {},
+    {"a": 1},
+    set(),
+    [],
+    [[]],
+    [[1, 2], [3]],
+    ["a"],
+    [None],
+    range(3),
+    math.nan,
+    math.inf,
+    -math.inf,
+    0,
+    -1,
+    0.5,
+    -0.0,
+    10**20,
+    10**400,
+    1e308,
+    -1e308,
+    5e-324,
+    torch.tensor(math.nan),
+    torch.tensor([]),
+    torch.tensor([True]),
+    torch.tensor([1j]),
+    torch.zeros(2, 3, 4, 5),
+    torch.zeros(0, 1),
+    torch.zeros(1, 0),
+    torch.eye(2).to_sparse(),
+    torch.zeros(2, device="meta"),
+    torch.float32,
+    torch.int64,
+    torch.device("cpu"),
+    torch.Generator(),
+    np.array(["a"]),
+    np.array([None]),
+    np.array([1], dtype="datetime64[s]"),
+    np.array([], dtype=np.float32),
+    np.float64("nan"),
+    np.int64(3),
+    np.zeros(3)[::-1],
+    LINE,
+    PLANE,
+    LINE.expand((2,)),
+    CHAIN,
+    GAUSSIAN,
+    ORACLE,
+    ERRORS,
+    FLAT,
+    *FAMILIES,
+    "cosine",
+    "merge",
+    "quadrature",
+]
+
+EXTREMES = st.sampled_from(
+    [0.0, -0.0, 1.0, -1.0, 0.5, math.nan, math.inf, -math.inf]
+    + [sign * 10.0**power for power in (-320, -300, -100, -60, -30, -12, 8, 30, 60, 101, 300) for sign in (1, -1)]
+)
+SHAPES = st.sampled_from(
+    [(), (1,), (2,), (3,), (4,), (5,), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (1, 3), (0, 2)]
+    + [(2, 1, 1), (1, 2, 2), (1, 3, 1), (1, 3, 3), (2, 3, 2), (4, 2, 3)]
+)
+DTYPES = st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "complex128", "bool"])
+
+
+@st.composite
+def hostile_arrays(draw: st.DrawFn) -> Any:
+    """Numbers of any size in arrays of any small shape, dtype and kind."""
+    shape, dtype = draw(SHAPES), draw(DTYPES)
+    numbers = EXTREMES if draw(st.booleans()) else st.floats(-3, 3)
+    flat = draw(st.lists(numbers, min_size=math.prod(shape), max_size=math.prod(shape)))
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = np.array(flat, dtype=np.float64).reshape(shape).astype(dtype)
+    kind = draw(st.sampled_from(["tensor", "array", "list", "readonly", "reversed"]))
+    if kind == "tensor":
+        return torch.from_numpy(array.copy())
+    if kind == "readonly":
+        array.setflags(write=False)
+    if kind == "reversed" and array.ndim:
+        array = array[::-1]
+    return array.tolist() if kind == "list" else array
+
+
+# What comes back
+
+
+def tensors(result: Any) -> Iterator[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif isinstance(result, GaussianMixture):
+        yield from (result.logits, result.means, result.spectral.eigenvalues)
+        yield result.spectral.residual
+    elif isinstance(result, list | tuple):
+        for part in result:
+            yield from tensors(part)
+    elif dataclasses.is_dataclass(result):
+        for field in dataclasses.fields(result):
+            yield from tensors(getattr(result, field.name))
+
+
+def check(door: str, value: Any) -> None:
+    """A documented error that names the argument and shows the value, or no NaN."""
+    names = door.split(": ")[1].split(", ")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = DOORS[door](value)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        assert any(re.search(rf"\b{name}\b", message) for name in names), message
+        # torch says "argument 'generator' must be torch.Generator, not str"
+        assert "received" in message or ", not " in message, message
+        assert len(message) < 600, message
+    else:
+        for tensor in tensors(result):
+            assert not bool(torch.isnan(tensor).any()), result
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_kind_of_object_gets_through(door):
+    for value in KINDS:
+        check(door, value)
+
+
+# 20 examples: 140 doors, and what is drawn is the same for all
+@pytest.mark.parametrize("door", DOORS)
+@settings(max_examples=20)
+@given(hostile_arrays())
+def test_no_array_gets_through(door, value):
+    check(door, value)
+
+
+# Mixtures of hostile numbers, used in every way
+
+WILD = EXTREMES | st.floats(allow_nan=True, allow_infinity=True)
+
+
+@st.composite
+def wild_arguments(draw: st.DrawFn) -> tuple[Any, Any, Any]:
+    """Weights, means and covariances whose shapes fit and whose numbers may be anything."""
+    K, d = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    some = lambda *shape, of=WILD: np.array(  # noqa: E731
+        draw(st.lists(of, min_size=math.prod(shape), max_size=math.prod(shape)))
+    ).reshape(shape)
+    weights = some(K, of=st.floats(0, 1))
+    weights = weights / weights.sum() if weights.sum() > 0 else weights
+    shape = draw(st.sampled_from([(), (K,), (K, d), (K, d, d)]))
+    covariances = np.abs(some(*shape))
+    if len(shape) == 3:
+        factor = some(*shape, of=st.floats(-1, 1))
+        with np.errstate(all="ignore"):
+            covariances = draw(WILD) * factor @ factor.swapaxes(1, 2)
+    return weights, some(K, d), covariances
+
+
+USES: dict[str, Callable[[GaussianMixture], Any]] = {
+    "log_prob": lambda q: q.log_prob(q.means),
+    "log_prob far out": lambda q: q.log_prob(1e90 * torch.ones(q.dim).double()),
+    "score": lambda q: q.score(q.means + 1),
+    "responsibilities": lambda q: q.responsibilities(q.means),
+    "sample": lambda q: q.sample(3),
+    "moments": lambda q: (q.mean, q.variance, q.covariance_matrix, q.total_variance),
+    "standardized": lambda q: q.standardized(),
+    "single precision": lambda q: q.to(torch.float32).log_prob(torch.zeros(q.dim)),
+    "marginal": lambda q: marginal(q, CHAIN, 2),
+    "posterior": lambda q: posterior(q, CHAIN, q.means, 3, 0),
+    "posterior density": lambda q: posterior(q, CHAIN, q.means, 3, 1).log_prob(q.means),
+    "entropy": entropy,
+    "mmse": lambda q: mmse(q, [1e-30, 1.0, 1e30]),
+    "mutual_information": lambda q: mutual_information(q, [1e-30, 1.0, 1e30]),
+    "conditional_entropy": lambda q: conditional_entropy(q, [1e-30, 1.0, 1e30]),
+    **{
+        family: lambda q, family=family: best_gaussian_errors(q, CHAIN, family)
+        for family in FAMILIES
+    },
+    "truncated": lambda q: TruncatedMixture(q, 1)(q.means, 1.0, math.inf),
+    "best Gaussian": lambda q: BestGaussian(q, "full")(q.means, 1.0, 2.0).log_prob(q.means),
+}
+
+
+@settings(max_examples=150)  # most draws are refused by the constructor
+@given(wild_arguments())
+def test_a_mixture_of_wild_numbers_is_refused_or_computes(arguments):
+    try:
+        mixture = GaussianMixture(*arguments)
+    except (TypeError, ValueError) as error:
+        assert "received" in str(error)
+        return
+    for name, use in USES.items():
+        try:
+            result = use(mixture)
+        except (TypeError, ValueError) as error:
+            assert "received" in str(error), (name, error)
+        else:
+            for tensor in tensors(result):
+                assert not bool(torch.isnan(tensor).any()), (name, result)
