@@ -9,9 +9,11 @@
 # %% [markdown]
 # # 1. The posterior is a mixture
 #
-# A diffusion model runs the noising chain backwards, one Gaussian step at a time. This notebook looks
-# at what it should draw instead. When the data are a mixture of Gaussians, the true backward step
-# $q(x_s \mid x_t)$ is known in closed form: it is a mixture again, and no Gaussian equals it.
+# A diffusion model runs the noising chain backwards, one Gaussian step at a time. This notebook
+# looks at what it should draw instead. When the data are a mixture of Gaussians, the true
+# backward step $q(x_s \mid x_t)$ is known in closed form: it is a mixture again, and no Gaussian
+# equals it. This is where *Soft Mixture Denoising* (Li, van Breugel and van der Schaar, ICLR
+# 2024; below, "the paper") starts from.
 #
 # What it shows, in order:
 #
@@ -19,13 +21,13 @@
 # 2. how it looks beside the best Gaussians, for long steps and for short ones;
 # 3. when it is nearly Gaussian, and how far from it otherwise;
 # 4. what a Gaussian denoiser loses, split into three parts that add up;
-# 5. what a mixture step gains: the exact soft mixture has error 0, one with a wrong kernel or with
-#    too few components has not.
+# 5. what a mixture step gains: the exact soft mixture has error 0, one with a wrong kernel or
+#    with too few components has not.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about half a minute on two cores.
-# With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few seconds; its
-# numbers then differ from those in the text, and its figures go to `runs/` and not to `figures/`.
-# Sections (§) are those of [docs/theory.md](../docs/theory.md).
+# It defines nothing: every number comes from `smdtheory`. It takes about half a minute on two
+# cores. With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few
+# seconds; its numbers then differ from those in the text, and its figures go to `runs/` and not
+# to `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md).
 
 # %%
 import os
@@ -48,23 +50,26 @@ pd.set_option("display.float_format", "{:.3g}".format)
 # %% [markdown]
 # ## 1.1 The closed form
 #
-# The data are $q(x_0) = \sum_k w_k \mathcal N(m_k, S_k)$. The chain is the usual variance-preserving
-# one, $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon$, where $t = 0$ is the data and
-# $t = T$ the noise. For every $s < t$ (§3.1)
+# The data are $q(x_0) = \sum_k w_k \mathcal N(m_k, S_k)$. The chain is the usual
+# variance-preserving one,
+# $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon$, where $t = 0$ is the
+# data and $t = T$ the noise. For every $s < t$ (§3.1)
 #
 # $$q(x_s \mid x_t) = \sum_k r_k(x_t)\, \mathcal N(x_s; \mu_k(x_t), V_k), \qquad
 # r_k(x_t) \propto w_k\, \mathcal N(x_t; \sqrt{\bar\alpha_t}\, m_k, C_k^t), \qquad
 # C_k^t = \bar\alpha_t S_k + (1 - \bar\alpha_t) I,$$
 #
-# $$\mu_k(x_t) = \sqrt{\bar\alpha_s}\, m_k + \sqrt{\alpha_{t|s}}\, C_k^s (C_k^t)^{-1} (x_t - \sqrt{\bar\alpha_t}\, m_k),
+# $$\mu_k(x_t) = \sqrt{\bar\alpha_s}\, m_k
+# + \sqrt{\alpha_{t|s}}\, C_k^s (C_k^t)^{-1} (x_t - \sqrt{\bar\alpha_t}\, m_k),
 # \qquad V_k = \beta_{t|s}\, C_k^s (C_k^t)^{-1} .$$
 #
-# The reason takes one line: given the component $k$ everything is Gaussian, and $k$ is not given. Two
-# details matter below. The weight $r_k$ is the component's *marginal* density at $x_t$, not its
-# posterior's. And $V_k$ does not depend on $x_t$, which only decides how much of each component there is.
+# The reason takes one line: given the component $k$ everything is Gaussian, and $k$ is not given.
+# Two details matter below. The weight $r_k$ uses the component's *marginal* density at $x_t$, not
+# its posterior's. And $V_k$ does not depend on $x_t$, which weighs the components and shifts
+# them, but does not make them wider or narrower.
 #
-# Take four equal modes on a line, scaled to unit variance, and a chain of only three steps. This is
-# the last of them, from $x_1$ to the data:
+# Take four equal modes on a line, scaled to unit variance, and a chain of only three steps. This
+# is the last of them, from $x_1$ to the data:
 
 # %%
 data = presets.line(4).standardized()
@@ -83,15 +88,17 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Four modes again: reweighted by what $x_1$ says, moved a little towards it, and a little narrower.
-# The sampler must choose a mode, and one Gaussian cannot.
+# Four modes again: reweighted by what $x_1$ says, moved a little towards it, and a little
+# narrower. The sampler must choose a mode, and one Gaussian cannot.
 #
 # ### Is the formula right?
 #
-# Bayes' rule says $\log q(x_s \mid x_t) = \log q(x_t \mid x_s) + \log q(x_s) - \log q(x_t)$, where the first
-# term is the forward Gaussian. The reversed chain is Markov, so two short steps make a long one
-# (Chapman–Kolmogorov). And the posterior mean of $x_0$ is the score in disguise (Tweedie):
-# $\sqrt{\bar\alpha_t}\, \mathbb E[x_0 \mid x_t] = x_t + (1 - \bar\alpha_t) \nabla \log q(x_t)$ (§3.2).
+# Bayes' rule says $\log q(x_s \mid x_t) = \log q(x_t \mid x_s) + \log q(x_s) - \log q(x_t)$,
+# where the first term is the forward Gaussian. The reversed chain is Markov, so two short steps
+# make a long one (Chapman–Kolmogorov). And the posterior mean of $x_0$ is the score in disguise
+# (Tweedie):
+# $\sqrt{\bar\alpha_t}\, \mathbb E[x_0 \mid x_t] = x_t + (1 - \bar\alpha_t) \nabla \log q(x_t)$
+# (§3.2).
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -101,7 +108,8 @@ beta = chain.betas[2]
 forward = torch.distributions.Normal((1 - beta).sqrt() * there, beta.sqrt()).log_prob(here).sum(-1)
 bayes = forward + marginal(data, chain, 1).log_prob(there) - marginal(data, chain, 2).log_prob(here)
 exact = posterior(data, chain, here, t=2).log_prob(there)
-print(f"Bayes: largest gap at 1000 pairs of points     {float((exact - bayes).abs().max()):.0e} nats")
+gap = exact - bayes
+print(f"Bayes: largest gap at 1000 pairs of points     {float(gap.abs().max()):.0e} nats")
 
 x = torch.linspace(-8, 8, 1001, dtype=torch.float64).unsqueeze(-1)
 x_0, x_2 = torch.linspace(-1.4, 1.4, 15, dtype=torch.float64)[:, None, None], torch.tensor([[0.4]])
@@ -124,7 +132,8 @@ print(f"Tweedie: largest gap of posterior means        {float(gap.abs().max()):.
 # Now put Gaussians beside the truth. Two of them, both with the exact mean:
 #
 # - **isotropic**: one variance for each $t$, the best on average over $x_t$;
-# - **full**: the best covariance at each $x_t$. No Gaussian does better, whatever network produces it.
+# - **full**: the best covariance at each $x_t$. No Gaussian does better, whatever network
+#   produces it.
 #
 # Distances are $\mathrm{KL}(q(x_s \mid x_t) \Vert p(x_s \mid x_t))$ in nats at the given $x_t$.
 
@@ -153,15 +162,16 @@ plots.save(fig, FIGURES / f"{STEM}_line")
 fig
 
 # %% [markdown]
-# At $x_1$ = 0, 0.4 and 0.8 even the best Gaussian is off by about 0.7 nats: it puts much of its mass
-# where there are no data. A variance chosen for each $x_1$ helps only far out, at $x_1 = 2$, where one
-# mode is left.
+# At $x_1$ = 0, 0.4 and 0.8 even the best Gaussian is off by about 0.7 nats: it puts much of its
+# mass where there are no data. A variance chosen for each $x_1$ helps only far out, at $x_1 = 2$,
+# where one mode is left.
 #
 # ### Shorter steps
 #
 # Diffusion models take many steps because a short step is nearly Gaussian. Keep the level
-# $\gamma_t = \bar\alpha_t / (1 - \bar\alpha_t)$ (the signal-to-noise ratio) and the point $x_t = 0$, and shorten
-# the step: from the jump to the data, $\gamma_s = \infty$, down to $\gamma_s = 1.25\, \gamma_t$.
+# $\gamma_t = \bar\alpha_t / (1 - \bar\alpha_t)$ (the signal-to-noise ratio) and the point
+# $x_t = 0$, and shorten the step: from the jump to the data, $\gamma_s = \infty$, down to
+# $\gamma_s = 1.25\, \gamma_t$.
 
 # %%
 snr_t = chain.snr[1]
@@ -195,8 +205,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# From the jump to a step of ratio 2 the error falls from 0.66 to 0.0019 nats on average. How fast it
-# goes on falling decides what many steps buy. Halve the step again and again:
+# From the jump to a step of ratio 2 the error falls from 0.66 to 0.0019 nats on average. How fast
+# it goes on falling decides what many steps buy. Halve the step again and again:
 
 # %%
 rises = 0.5 ** torch.arange(3 if FAST else 7, dtype=torch.float64)
@@ -204,7 +214,9 @@ families = ("fixed_small", "isotropic", "full")
 short = pd.DataFrame(
     {
         family: [
-            float(best_gaussian_errors(data, Schedule.from_snr([(1 + u) * snr_t, snr_t]), family)[2])
+            float(
+                best_gaussian_errors(data, Schedule.from_snr([(1 + u) * snr_t, snr_t]), family)[2]
+            )
             for u in rises
         ]
         for family in families
@@ -214,9 +226,9 @@ short = pd.DataFrame(
 short.join(short.shift() / short, rsuffix=", fell by")
 
 # %% [markdown]
-# In the limit halving the step divides the error of `isotropic` by 4 and that of `full` by 8: second
-# and third order in the step (§5.3). Half the step means twice the steps, so that the errors of a
-# whole chain should fall like $1/T$ and $1/T^2$. Notebook 2 looks whether they do.
+# In the limit halving the step divides the error of `isotropic` by 4 and that of `full` by 8:
+# second and third order in the step (§5.3). Half the step means twice the steps, so that the
+# errors of a whole chain should fall like $1/T$ and $1/T^2$. Notebook 2 looks whether they do.
 #
 # ### The same in the plane
 #
@@ -247,7 +259,11 @@ fig = plots.posterior_contours(
         )
         for name in ("isotropic", "full")
     },
-    panels=[f"$x_t$ = ({x:g}, {y:g}), $γ_s$ = {snr_s:g}" for snr_s in targets for x, y in places.tolist()],
+    panels=[
+        f"$x_t$ = ({x:g}, {y:g}), $γ_s$ = {snr_s:g}"
+        for snr_s in targets
+        for x, y in places.tolist()
+    ],
     errors={
         name: (truth.exp() * (truth - log_p[name])).sum((-2, -1)) * cell
         for name in ("isotropic", "full")
@@ -259,16 +275,17 @@ plots.save(fig, FIGURES / f"{STEM}_ring")
 fig
 
 # %% [markdown]
-# In the centre all eight modes are equally likely and any covariance is round: the best Gaussian
-# of all still loses 0.78 nats on the long step, 0.012 on the short one. Off the centre the cloud has a
+# In the centre all eight modes are equally likely and the best covariance is round: that Gaussian
+# still loses 0.78 nats on the long step, 0.012 on the short one. Off the centre the cloud has a
 # direction, which `full` follows and `isotropic` cannot.
 #
 # ## 1.3 When is it nearly Gaussian?
 #
-# Average over $x_t$ and follow a chain of twenty steps. $M_t$ is the local error of the best member of
-# a family,
+# Average over $x_t$ and follow a chain of twenty steps. $M_t$ is the local error of the best
+# member of a family,
 #
-# $$M_t = \mathbb E_{x_t \sim q}\, \mathrm{KL}\big(q(x_{t-1} \mid x_t) \,\Vert\, p(x_{t-1} \mid x_t)\big),$$
+# $$M_t = \mathbb E_{x_t \sim q}\,
+# \mathrm{KL}\big(q(x_{t-1} \mid x_t) \,\Vert\, p(x_{t-1} \mid x_t)\big),$$
 #
 # computed from closed forms and one quadrature (§5.1), no sampling and no training.
 
@@ -285,39 +302,43 @@ plots.save(fig, FIGURES / f"{STEM}_where")
 fig
 
 # %%
-separation, std = float(data.means[1, 0] - data.means[0, 0]), float(data.component(0).variance.sqrt())
+separation = float(data.means[1, 0] - data.means[0, 0])
+std = float(data.component(0).variance.sqrt())
 print(f"modes: {separation:.2f} apart, std {std:.2f}")
 for family, m in errors.items():
     peak = int(m.value.argmax())
+    noise = float(chain.snr[peak]) ** -0.5
     share = float(m.value[1:6].sum() / m.value.sum())
     print(
-        f"{family:>9}: largest at t = {peak}, SNR {float(chain.snr[peak]):.0f} "
-        f"(noise std {float(chain.snr[peak]) ** -0.5:.2f} in units of x_0), M_t = {float(m[peak]):.2g}; "
-        f"steps 1 to 5 hold {share:.0%} of the sum {float(m.sum()):.2g}"
+        f"{family:>9}: largest at t = {peak}, M_t = {float(m[peak]):.2g}, where noise has std "
+        f"{noise:.2f} in units of x_0; t = 1 to 5 hold {share:.0%} of the sum {float(m.sum()):.2g}"
     )
 
 # %% [markdown]
 # Three regimes, whatever the family:
 #
-# - **noise**: $x_s$ is itself mostly noise, the components of the posterior overlap entirely, and it
-#   is round;
-# - **data**: $x_t$ has already decided for a mode, one responsibility is nearly 1, and the posterior
-#   is one component;
-# - **between**: noise of std 0.17 in units of $x_0$, against modes 0.89 apart, leaves $x_t$ undecided
-#   between neighbours now and then while $x_s$ decides. Nearly all of the error is made in those
-#   few steps.
+# - **noise**: $x_s$ is itself mostly noise, the components of the posterior overlap entirely, and
+#   it is round;
+# - **data**: $x_t$ has already decided for a mode, one responsibility is nearly 1, and the
+#   posterior is one component;
+# - **between**: noise of std 0.17 in units of $x_0$, against modes 0.89 apart, leaves $x_t$
+#   undecided between neighbours now and then while $x_s$ decides. Nearly all of the error is made
+#   in those few steps.
 #
 # ## 1.4 What a Gaussian loses, in three parts
 #
-# For any Gaussian step $p = \mathcal N(a, A)$, and $\mu, \Sigma$ the moments of the posterior, exactly (§5.7),
+# For any Gaussian step $p = \mathcal N(a, A)$, and $\mu, \Sigma$ the moments of the posterior,
+# exactly (§5.7),
 #
-# $$\mathrm{KL}(q \Vert p) = \underbrace{\mathrm{KL}(q \Vert \mathcal N(\mu, \Sigma))}_{\text{non-Gaussianity}}
-# + \underbrace{\tfrac12 [\mathrm{tr}(A^{-1}\Sigma) - d - \log\det(A^{-1}\Sigma)]}_{\text{covariance misfit}}
+# $$\mathrm{KL}(q \Vert p) =
+# \underbrace{\mathrm{KL}(q \Vert \mathcal N(\mu, \Sigma))}_{\text{non-Gaussianity}}
+# + \underbrace{\tfrac12 [\mathrm{tr}(A^{-1}\Sigma) - d
+# - \log\det(A^{-1}\Sigma)]}_{\text{covariance misfit}}
 # + \underbrace{\tfrac12 (\mu - a)^\top A^{-1} (\mu - a)}_{\text{mean error}} .$$
 #
-# The first part is the same for all of them: it is the error of `full`, the bottleneck proper. The
-# last row below is a denoiser with a wrong mean too: the one that would be right if the data were a single
-# Gaussian with the same mean and covariance, a linear one.
+# The first part is the same for all of them: it is the error of `full`, the bottleneck proper.
+# The last row below is a denoiser with a wrong mean too: the one that would be right if the data
+# were a single Gaussian with the same mean and covariance, a linear one.
 
 # %%
 chain, t = Schedule.cosine(10), 2
@@ -325,20 +346,21 @@ gaussian = GaussianMixture([1.0], ring.mean[None], ring.covariance_matrix[None])
 denoisers = {family: BestGaussian(ring, family) for family in FAMILIES}
 denoisers["linear"] = BestGaussian(gaussian, "full")
 parts = {name: split(ring, chain, denoiser, t) for name, denoiser in denoisers.items()}
-pd.DataFrame(
+table = pd.DataFrame(
     {
         "non-Gaussianity": {name: float(part.non_gaussianity) for name, part in parts.items()},
         "covariance": {name: float(part.covariance) for name, part in parts.items()},
         "mean": {name: float(part.mean) for name, part in parts.items()},
         "M_2": {name: float(part.total) for name, part in parts.items()},
     }
-).round(12) + 0.0  # what is below 1e-12 here is rounding
+)
+table.round(12) + 0.0  # what is below 1e-12 is rounding
 
 # %% [markdown]
-# (Eight modes on a ring, $T = 10$, from $x_2$ to $x_1$.) No choice of covariance gets below 0.166 nats.
-# The schedule's small variance $\tilde\beta$ adds 0.742 to that, the best single number for each $t$ adds
-# 0.210, the best diagonal 0.068. All these have the exact mean, so their last part is 0. The linear
-# denoiser pays 0.336 for its mean as well.
+# (Eight modes on a ring, $T = 10$, from $x_2$ to $x_1$.) No choice of covariance gets below 0.166
+# nats. The schedule's small variance $\tilde\beta$ adds 0.742 to that, the best single number for
+# each $t$ adds 0.210, the best diagonal 0.068. All these have the exact mean, so their last part
+# is 0. The linear denoiser pays 0.336 for its mean as well.
 #
 # Along the whole chain, for the isotropic family:
 
@@ -358,29 +380,31 @@ plots.save(fig, FIGURES / f"{STEM}_split")
 fig
 
 # %%
-shape, misfit = (sum(map(float, part)) for part in zip(*((p.non_gaussianity, p.covariance) for p in along)))
+shape = sum(float(part.non_gaussianity) for part in along)
+misfit = sum(float(part.covariance) for part in along)
 print(f"Σ M_t = {shape + misfit:.3f} nats: non-Gaussianity {shape:.3f}, covariance {misfit:.3f}")
 
 # %% [markdown]
-# More than half of what an isotropic denoiser loses over the chain is its covariance, which a better
-# Gaussian would save. Whoever compares a mixture with a Gaussian should compare with the one of best
-# covariance: that is why this project always names the family.
+# More than half of what an isotropic denoiser loses over the chain is its covariance, which a
+# better Gaussian would save. Whoever compares a mixture with a Gaussian should compare with the
+# one of best covariance: that is why this project always names the family.
 
 # %% [markdown]
 # ## 1.5 A mixture step
 #
-# A *soft mixture* denoiser draws a latent $z$ and then a Gaussian around a mean that depends on it. If
-# $z$ follows $q(x_0 \mid x_t)$, the mean is that of the bridge, $c z + c' x_t$, and the kernel variance is
-# $\tilde\beta_{s|t}$, then its step *is* the posterior (§7.1). This is the paper's remedy at its best. The
-# kernel variance matters, though. Take $\tilde\beta$ ten per cent too large, or the forward
-# variance $\beta$ of the schedule, and keep the latent exact (§7.2).
+# A *soft mixture* denoiser draws a latent $z$ and then a Gaussian around a mean that depends on
+# it. If $z$ follows $q(x_0 \mid x_t)$, the mean is that of the bridge, $c z + c' x_t$, and the
+# kernel variance is $\tilde\beta_{s|t}$, then its step *is* the posterior (§7.1). This is the
+# paper's remedy at its best. The kernel variance matters, though. Take $\tilde\beta$ ten per cent
+# too large, or the forward variance $\beta$ of the schedule, and keep the latent exact (§7.2).
 
 # %%
 chain = Schedule.cosine(3 if FAST else 10)
 steps = range(1, chain.steps + 1)
 kernels = {"soft_mixture": "posterior", "kernel 1.1 β̃": 1.1, "kernel β": "forward"}
 errors = {
-    family: best_gaussian_errors(data, chain, family).value.tolist() for family in ("isotropic", "full")
+    family: best_gaussian_errors(data, chain, family).value.tolist()
+    for family in ("isotropic", "full")
 }
 for name, kernel in kernels.items():
     soft = ExactSoftMixture(data, kernel)
@@ -407,22 +431,25 @@ pd.Series(sums).unstack().rename_axis("Σ M_t", axis=0).rename_axis("T", axis=1)
 
 # %%
 excess = torch.tensor(0.1, dtype=torch.float64)
-print(f"½ (log 1.1 − 0.1/1.1) = {float(excess.log1p() - excess / (1 + excess)) / 2:.4f} nats")
+single = float(excess.log1p() - excess / (1 + excess)) / 2
+print(f"kernel 1.1 β̃, T = {chain.steps}: largest M_t {max(errors['kernel 1.1 β̃']):.4f} nats")
+print(f"one Gaussian with 1.1 times the right variance: {single:.4f} nats")
 
 # %% [markdown]
-# With the right kernel the error is 0 within rounding, at every $t$. With $1.1 \tilde\beta$ each step but the
-# last costs up to 0.0022 nats, which is what one Gaussian of 1.1 times the right variance would cost,
-# and more steps cost more: the sum grows from 0.013 to 0.031 between $T = 10$ and 20, while the sum of
-# every Gaussian family here falls. With the forward variance $\beta$, exact latent or not, the sum is
-# 0.61 at $T = 10$ and 0.51 at $T = 20$, above even `isotropic` (0.39 and 0.20). A soft mixture is only as
-# good as its kernel: it has to be at most as wide as the narrowest component of the posterior (§7.1),
-# and the schedule's $\beta$ is not, whenever the data have a direction of variance below 1.
+# With the right kernel the error is 0 within rounding, at every $t$. With $1.1 \tilde\beta$ each
+# step but the last costs up to 0.0022 nats, as much as a Gaussian of 1.1 times the right variance
+# would, and more steps cost more: the sum grows from 0.013 to 0.031 between $T = 10$ and 20,
+# while that of either Gaussian family falls. With the forward variance $\beta$, exact latent or
+# not, the sum is 0.61 at $T = 10$ and 0.51 at $T = 20$, above even `isotropic` (0.39 and 0.20). A
+# soft mixture is only as good as its kernel: it has to be at most as wide as the narrowest
+# component of the posterior (§7.1), and the schedule's $\beta$ is not, whenever the data have a
+# direction of variance below 1.
 #
 # ### Fewer components than modes
 #
-# A mixture-density network has $K'$ components. Keep the $K' - 1$ that are most responsible for $x_t$
-# and merge the others into one Gaussian ("merge"; $K' = 1$ is `full`), or keep the $K'$ most
-# responsible and forget the others ("drop") (§7.3).
+# A mixture-density network has $K'$ components. Keep the $K' - 1$ that are most responsible for
+# $x_t$ and merge the others into one Gaussian ("merge"; $K' = 1$ is `full`), or keep the $K'$
+# most responsible and forget the others ("drop") (§7.3).
 
 # %%
 times = (2,) if FAST else (1, 2, 3, 5)
@@ -430,31 +457,34 @@ arms = {
     **{f"merge to {k}": TruncatedMixture(data, k) for k in (1, 2, 3, 4)},
     **{f"drop to {k}": TruncatedMixture(data, k, "drop") for k in (2, 3)},
 }
-pd.DataFrame(
+table = pd.DataFrame(
     {
         f"M_{t}": {name: float(local_error(data, chain, arm, t)) for name, arm in arms.items()}
         for t in times
     }
 )
+table.round(12) + 0.0
 
 # %% [markdown]
-# With all four components the error is 0 within rounding. Near the data, at $t = 1$ and 2, two
-# components are enough to be 7 times better than the best Gaussian, or far more; merging what is left keeps the
-# moments right, dropping it does not. But more components are not better by themselves: at $t = 3$
-# two of them, chosen like this, lose 0.014 nats, and one Gaussian only 0.0055. There the
-# components overlap into something nearly round, which one Gaussian covers better than a component
-# and a Gaussian for all the others. (The best mixture of two cannot be worse than one Gaussian.)
+# With all four components the error is 0 within rounding. Near the data two components do far
+# better than the best Gaussian: 7 times at $t = 2$, two thousand times at $t = 1$. Merging what
+# is left keeps the moments right, and beats dropping it. But more components are not better by
+# themselves: at $t = 3$ two of them, chosen like this, lose 0.014 nats, and one Gaussian only
+# 0.0055. There the components overlap into something nearly round, which one Gaussian covers
+# better than a component and a Gaussian for all the others. (The best mixture of two cannot be
+# worse than one Gaussian.)
 #
 # ## What to take away
 #
 # - The backward step of a mixture is a mixture with as many components. Their weights and means
 #   depend on $x_t$, their covariances do not.
-# - A Gaussian cannot follow it where $x_t$ leaves the component open and $x_s$ decides it. Elsewhere, and
-#   for short steps everywhere, it is nearly right: the error of the best Gaussian is of third order in the
-#   step.
+# - A Gaussian cannot follow it where $x_t$ leaves the component open and $x_s$ decides it.
+#   Elsewhere, and for short steps everywhere, it is nearly right: the error of the best Gaussian
+#   is of third order in the step.
 # - Much of a practical denoiser's error is not the bottleneck but its covariance.
-# - A mixture step removes the bottleneck, if its kernel is narrow enough and its components suffice.
+# - A mixture step removes the bottleneck, if its kernel is narrow enough and its components
+#   suffice.
 #
-# How much the bottleneck costs in all, for each family, at every number of steps, and what can be said for *every*
-# data distribution, is the subject of
+# How much the bottleneck costs in all, for each family, at every number of steps, and what can be
+# said for *every* data distribution, is the subject of
 # [notebook 2](2_the_gaussian_bottleneck.ipynb).

@@ -18,6 +18,9 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+MAX_INTEGER = 2**31
+"""Counts beyond this are mistakes: no array of such a length fits in memory."""
+
 
 def shown(value: Any) -> str:
     """``repr(value)`` on one line, cut at 80 characters."""
@@ -30,7 +33,7 @@ def integer(name: str, value: Any, low: int | None = None) -> int:
 
     Raises:
         TypeError: if ``value`` is not an integer; booleans are not.
-        ValueError: if it is below ``low``.
+        ValueError: if it is below ``low``, or beyond :data:`MAX_INTEGER`.
 
     Example:
         >>> integer("modes", 8, low=1)
@@ -45,6 +48,8 @@ def integer(name: str, value: Any, low: int | None = None) -> int:
         raise TypeError(f"{name} must be an integer; received {shown(value)}")
     if low is not None and number < low:
         raise ValueError(f"{name} must be at least {low}; received {number}")
+    if abs(number) > MAX_INTEGER:
+        raise ValueError(f"{name} must be at most {MAX_INTEGER}; received {shown(value)}")
     return number
 
 

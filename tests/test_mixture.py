@@ -441,10 +441,9 @@ def test_a_dtype_that_cannot_hold_the_variances_is_refused():
     q = presets.line(2, std=1e-25)
     with pytest.raises(ValueError, match="dtype must hold every variance"):
         q.to(torch.float32)
-    with pytest.raises(TypeError, match="dtype must be a floating one"):
-        q.to(torch.int64)
-    with pytest.raises(ValueError, match="to takes a device or a dtype"):
-        q.to("nowhere")
+    for target in (torch.int64, "nowhere", "meta"):
+        with pytest.raises(TypeError, match="to takes a device that is there or a floating dtype"):
+            q.to(target)
 
 
 # Stability: the right number, or an error that says what is out of range
@@ -493,6 +492,15 @@ def test_moments_keep_their_digits_at_every_scale(mixture):
     expected = (w[:, None] * mixture.spectral.diagonals()).sum(0) + spread
     assert_close(mixture.variance, expected, rtol=1e-12, atol=0)
     assert_close(mixture.total_variance, expected.sum(), rtol=1e-12, atol=0)
+    diagonal = mixture.covariance_matrix.diagonal()
+    assert_close(diagonal, expected, rtol=1e-12, atol=0)
+
+
+def test_components_close_together_far_from_the_origin():
+    # the mean, 1e8, is rounded to 1e-8; the variance does not inherit that
+    q = GaussianMixture([0.3, 0.7], [[1e8 / 3]] * 2, 1e-24)
+    assert float(q.variance) == pytest.approx(1e-24, rel=1e-14)
+    assert float(q.standardized().variance) == pytest.approx(1, rel=1e-14)
 
 
 def test_full_covariances_up_to_the_largest_condition_number():

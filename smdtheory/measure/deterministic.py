@@ -54,7 +54,7 @@ def ddim_global_error(mixture: GaussianMixture, schedule: Schedule) -> Estimate:
     Example:
         >>> from smdtheory.truth import presets
         >>> ddim_global_error(presets.line(4).standardized(), Schedule.cosine(100))
-        0.0021... ± ... (quadrature)
+        0.00218078... ± ... (quadrature)
     """
     check_mixture(mixture)
     check_schedule(schedule)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from smdtheory.checks import integer
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.ladder import best_gaussian_errors
 from smdtheory.models.denoiser import Denoiser
@@ -29,6 +30,9 @@ from smdtheory.truth.posterior import marginal_at, posterior_at
 
 MIN_SAMPLES = 16 * rules.SCRAMBLES
 """Fewest draws that give a standard error worth the name."""
+
+MAX_SAMPLES = 2**24
+"""Most draws of one call: they are held in memory together."""
 
 MAX_LOG_RATIO = 1.0
 """Draws of q with log p/q above this are counted by draws of p instead."""
@@ -229,14 +233,23 @@ class _Step:
         x_s = _transport(marginal_at(self.mixture, self.snr_s), u[:, 0], u[:, 1 : 1 + self.dim])
         slope, noise = _forward(self.snr_t, self.snr_s)
         x_t = slope * x_s + noise * u[:, 1 + self.dim :]
+        generator = torch.Generator().manual_seed(seed)
+        rows = max(1, NESTED_ELEMENTS // (self.mixture.num_components * self.dim))
+        terms = [
+            self._terms(*pair, generator)
+            for pair in zip(torch.split(x_t, rows), torch.split(x_s, rows), strict=True)
+        ]
+        return Estimate.from_replicates(torch.cat(terms).reshape(len(draws), -1).mean(-1))
+
+    def _terms(self, x_t: Tensor, x_s: Tensor, generator: torch.Generator) -> Tensor:
+        """Terms whose mean is M, one for each draw (x_t, x_s) of q and one more of p."""
         truth, model = self.truth(x_t), self.model(x_t)
         log_ratio = model.log_prob(x_s) - truth.log_prob(x_s)
         near = log_ratio <= MAX_LOG_RATIO
         surplus = torch.where(near, torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO)), -1.0)
-        x_p = model.sample(generator=torch.Generator().manual_seed(seed))
+        x_p = model.sample(generator=generator)
         beyond = model.log_prob(x_p) - truth.log_prob(x_p) > MAX_LOG_RATIO
-        terms = surplus - log_ratio + beyond.double()
-        return Estimate.from_replicates(terms.reshape(len(draws), -1).mean(-1))
+        return surplus - log_ratio + beyond.double()
 
     def divergence(self, x_t: Tensor, coarse: bool) -> Tensor:
         """KL(q(·|x_t) ‖ p(·|x_t)) at each x_t (N, d), by a rule in x_s."""
@@ -351,16 +364,25 @@ def check_pair(mixture: Any, denoiser: Any) -> None:
         )
 
 
+def checked_samples(samples: Any) -> int:
+    """A number of draws.
+
+    Raises:
+        TypeError: if it is not an integer.
+        ValueError: if it is below :data:`MIN_SAMPLES` or above :data:`MAX_SAMPLES`.
+    """
+    count = integer("samples", samples, low=MIN_SAMPLES)
+    if count > MAX_SAMPLES:
+        raise ValueError(
+            f"samples must be at most {MAX_SAMPLES}, to fit in memory; received {count}. "
+            "Average several calls with generators of different seeds."
+        )
+    return count
+
+
 def _samples(samples: Any) -> int:
     """Draws for each replicate."""
-    if isinstance(samples, bool) or not hasattr(samples, "__index__"):
-        raise TypeError(f"samples must be an integer; received {samples!r}")
-    if samples < MIN_SAMPLES:
-        raise ValueError(
-            f"samples must be at least {MIN_SAMPLES}, {rules.SCRAMBLES} replicates of 16; "
-            f"received {samples}"
-        )
-    return int(samples) // rules.SCRAMBLES
+    return checked_samples(samples) // rules.SCRAMBLES
 
 
 def _seed(generator: torch.Generator | None) -> int:

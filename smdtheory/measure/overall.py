@@ -23,9 +23,10 @@ from smdtheory.checks import instance, integer, shown
 from smdtheory.estimate import Estimate
 from smdtheory.measure import local
 from smdtheory.measure.events import lower_confidence_bound
+from smdtheory.measure.panels import OutOfRangeError
 from smdtheory.measure.paths import ancestral_draws, log_path_ratios
 from smdtheory.measure.prior import prior_gap
-from smdtheory.measure.transfer import OutOfRangeError, transferred_error
+from smdtheory.measure.transfer import transferred_error
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth.mixture import GaussianMixture
@@ -101,7 +102,7 @@ def global_error(
     """
     local.check_pair(mixture, denoiser)
     check_schedule(schedule)
-    count = integer("samples", samples, low=MIN_SAMPLES)
+    count = local.checked_samples(samples)
     paths = integer("importance", importance, low=1)
     risk = _risk(level)
     mixture = mixture.to("cpu", torch.float64)

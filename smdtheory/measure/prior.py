@@ -54,7 +54,7 @@ def prior_gap(mixture: GaussianMixture, schedule: Schedule) -> Estimate:
     Example:
         >>> from smdtheory.truth import presets
         >>> prior_gap(presets.line(2), Schedule.cosine(3))
-        3.6...e-08 ± ... (quadrature)
+        5.93128...e-11 ± ... (quadrature)
     """
     mixture = check_mixture(mixture).to("cpu", torch.float64)
     contrast = _Contrast(mixture, check_schedule(schedule).snr[-1])

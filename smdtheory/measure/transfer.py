@@ -19,22 +19,26 @@ from torch import Tensor
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
+from smdtheory.measure.panels import (
+    WIDTH,
+    OutOfRangeError,
+    covering_panels,
+    divided,
+    panel_rule,
+    wanted_parts,
+)
 from smdtheory.measure.paths import model_law
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule
 from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
 from smdtheory.truth.posterior import marginal_at
-from smdtheory.truth.rules import gauss_legendre
 
 ORDER, COARSE_ORDER = 12, 8
 """Nodes on a panel, and in the second run, which gives the error."""
 
-WIDTH = 4.0
-"""Panels are at most this many standard deviations of a kernel wide: 12 nodes then integrate a
-Gaussian to 5e-13, 8 nodes to 9e-8."""
-
 LAST_WIDTH = 1.0
-"""The same at s = 0, where log(q_0/p_0) is integrated, which has singularities near the line."""
+"""Widest panel at s = 0, in standard deviations of a kernel: log(q_0/p_0), which is integrated
+there, has singularities near the line."""
 
 REACHES = (9.0, 36.0)
 """Kernels are cut off at this many standard deviations. The second is for a p_0 that nearly
@@ -50,22 +54,8 @@ NEGLIGIBLE = 1e-14
 LEAST_WEIGHT = 1e-18
 """Components of a law with less weight than this are left out."""
 
-TAIL = 1e-4
-"""Largest of the last Legendre coefficients of a kernel's mean, in its standard deviations, and of
-its log standard deviation and relative weight, on a panel that need not be divided."""
-
-MIN_WIDTH = 1e-6
-"""A panel this short, in standard deviations, is not divided: a jump of the denoiser is there."""
-
 MAX_KERNELS = 10**9
 """Kernel evaluations in one run, about ten seconds of work: beyond, the error is not computed."""
-
-MAX_PANELS = 10**4
-"""Panels at one level, twenty times what a thousand steps need: beyond, as above."""
-
-
-class OutOfRangeError(Exception):
-    """Why the transfer cannot be carried out."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
         >>> from smdtheory.truth import presets
         >>> q = presets.line(2).standardized()
         >>> transferred_error(q, Schedule.cosine(3), BestGaussian(q, "full"))
-        0.5258... ± ... (quadrature)
+        0.18298... ± ... (quadrature)
     """
     for reach in REACHES:
         transfer = _Transfer(mixture, schedule, denoiser, reach)
@@ -146,7 +136,7 @@ class _Transfer:
         self.mixture, self.schedule, self.denoiser = mixture, schedule, denoiser
         self.reach = reach
         self.floor = math.exp(-0.5 * (reach + 1) ** 2)
-        self.panels: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self.known: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.cost = 0
 
     def run(self, order: int) -> _Outcome:
@@ -156,12 +146,12 @@ class _Transfer:
         for t in range(self.schedule.steps, 0, -1):
             nodes, weights, law = self._level(kernels, t, order)
             mass = weights * self._density(kernels, nodes)
-            jump = self.panels[t][2]
+            jump = self.known[t][2]
             misplaced += float(mass.reshape(len(jump), order)[jump].sum())
             share = torch.where(law.mass > LEAST_WEIGHT, law.mass, 0.0)
             kernels = _Kernels(*(v.flatten() for v in (law.centre, law.std, mass[:, None] * share)))
-        left, right = self._incoming(kernels, 0, LAST_WIDTH)
-        nodes, weights = (v.flatten() for v in _nodes(left, right, order))
+        left, right = self._panels(kernels, 0, LAST_WIDTH)
+        nodes, weights = (v.flatten() for v in panel_rule(left, right, order))
         log_q = self.mixture.log_prob(nodes.unsqueeze(-1))
         p = self._density(kernels, nodes)
         gap = log_q - torch.log(p)
@@ -174,26 +164,26 @@ class _Transfer:
 
     def _level(self, kernels: _Kernels, t: int, order: int) -> tuple[Tensor, Tensor, _Kernels]:
         """Sorted nodes and weights (n,) at level t, and the laws of x_{t−1} there, (n, K)."""
-        if t in self.panels:
-            left, right, _ = self.panels[t]
-            nodes, weights = _nodes(left, right, order)
+        if t in self.known:
+            left, right, _ = self.known[t]
+            nodes, weights = panel_rule(left, right, order)
             return nodes.flatten(), weights.flatten(), self._law(nodes.flatten(), t)
-        left, right = self._incoming(kernels, t, WIDTH)
+        left, right = self._panels(kernels, t, WIDTH)
         finished: list[tuple[Tensor, ...]] = []
         while len(left):
-            nodes, weights = _nodes(left, right, order)
+            nodes, weights = panel_rule(left, right, order)
             law = self._law(nodes.flatten(), t)
             panel = _Kernels(*(v.reshape(len(left), order, -1) for v in vars(law).values()))
-            parts, jump = _parts(panel, right - left)
+            parts, jump = wanted_parts(panel.centre, panel.std, panel.mass, right - left)
             done = parts == 1
             entries = left, right, jump, nodes, weights, *vars(panel).values()
             finished.append(tuple(v[done] for v in entries))
-            left, right = _divide(left[~done], right[~done], parts[~done])
+            left, right = divided(left[~done], right[~done], parts[~done])
         left, right, jump, nodes, weights, *rest = (
             torch.cat(v) for v in zip(*finished, strict=True)
         )
         by_place = left.argsort()
-        self.panels[t] = left[by_place], right[by_place], jump[by_place]
+        self.known[t] = left[by_place], right[by_place], jump[by_place]
         nodes, weights = nodes[by_place].flatten(), weights[by_place].flatten()
         return nodes, weights, _Kernels(*(v[by_place].flatten(0, 1) for v in rest))
 
@@ -202,32 +192,17 @@ class _Transfer:
         snr = self.schedule.snr
         law = model_law(self.denoiser, nodes.unsqueeze(-1), snr[t], snr[t - 1])
         std = law.spectral.diagonals().squeeze(-1).sqrt()
+        if not bool((std > 0).all()):
+            raise OutOfRangeError(f"the denoiser has a variance of 0 at t = {t}: no density")
         return _Kernels(law.means.squeeze(-1), std.expand_as(law.logits), law.weights)
 
-    def _incoming(self, kernels: _Kernels, s: int, width: float) -> tuple[Tensor, Tensor]:
-        """Panels (P,) wherever p_s or q_s has mass, none wider than ``width`` stds of a kernel."""
+    def _panels(self, kernels: _Kernels, s: int, width: float) -> tuple[Tensor, Tensor]:
+        """Panels (P,) wherever p_s or q_s has mass."""
         q_s = marginal_at(self.mixture, self.schedule.snr[s])
         used = kernels.keep(kernels.mass > self.floor)
         centre = torch.cat([used.centre, q_s.means[:, 0]])
-        std = torch.cat([used.std, q_s.spectral.diagonals()[:, 0]])
-        std[len(used.std) :].sqrt_()
-        octave = torch.floor(2 * torch.log2(std))
-        covers = [
-            (2 ** (float(o) / 2), *_union(centre[octave == o], std[octave == o], self.reach))
-            for o in torch.unique(octave)
-        ]
-        places = torch.unique(torch.cat([v for _, *ends in covers for v in ends]))
-        left, right = places[:-1], places[1:]
-        middle = 0.5 * (left + right)
-        scale = torch.full_like(middle, math.inf)
-        for size, starts, ends in reversed(covers):
-            index = torch.searchsorted(starts, middle, right=True) - 1
-            covered = (index >= 0) & (middle < ends[index.clamp(min=0)])
-            scale[covered] = size
-        inside = torch.isfinite(scale)
-        left, right, scale = left[inside], right[inside], scale[inside]
-        parts = torch.ceil((right - left) / (width * scale))
-        return _divide(left, right, parts)
+        std = torch.cat([used.std, q_s.spectral.diagonals()[:, 0].sqrt()])
+        return covering_panels(centre, std, self.reach, width)
 
     def _density(self, kernels: _Kernels, nodes: Tensor) -> Tensor:
         """Σ_j mass_j N(x; centre_j, std_j²) at sorted nodes x, each kernel within its reach."""
@@ -260,65 +235,3 @@ class _Transfer:
                 f"the transfer of densities would take more than {MAX_KERNELS:.0e} kernel "
                 "evaluations: there are too many steps, or too narrow ones"
             )
-
-
-def _nodes(left: Tensor, right: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Gauss–Legendre nodes and weights (P, order) of panels (P,)."""
-    nodes, weights = gauss_legendre(order)
-    half = 0.5 * (right - left).unsqueeze(-1)
-    return 0.5 * (left + right).unsqueeze(-1) + half * nodes, half * weights
-
-
-def _divide(left: Tensor, right: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
-    """Each panel in so many equal parts."""
-    if float(parts.sum()) > MAX_PANELS:
-        raise OutOfRangeError(
-            f"the transfer of densities would take more than {MAX_PANELS} panels: a step is very "
-            "narrow for the range that it covers, or the denoiser is not smooth"
-        )
-    parts = parts.long()
-    owner = torch.repeat_interleave(torch.arange(len(left)), parts)
-    position = torch.arange(len(owner)) - (torch.cumsum(parts, 0) - parts)[owner]
-    step = ((right - left) / parts)[owner]
-    start = left[owner] + position * step
-    end = torch.where(position + 1 == parts[owner], right[owner], start + step)
-    return start, end
-
-
-def _union(centre: Tensor, std: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """The disjoint sorted intervals whose union is that of centre ± reach·std."""
-    start, by_start = torch.sort(centre - reach * std)
-    end = torch.cummax((centre + reach * std)[by_start], 0).values
-    fresh = torch.cat([torch.ones(1, dtype=torch.bool), start[1:] > end[:-1]])
-    last = torch.cat([fresh[1:], torch.ones(1, dtype=torch.bool)])
-    return start[fresh], end[last]
-
-
-def _parts(law: _Kernels, width: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many parts to divide each panel, given the laws (P, order, K) at its nodes.
-
-    Returns:
-        The number of parts, (P,), and whether a panel that is left whole holds a jump, (P,).
-    """
-    weight = law.mass.amax(1)
-    used = (weight > 1e-16).unsqueeze(1)
-    narrow = law.std.amin(1)
-    share = law.mass / weight.clamp(min=1e-16).unsqueeze(1)
-    values = torch.stack([law.centre / narrow.unsqueeze(1), torch.log(law.std), share])
-    values = torch.where(used, values, 0.0)
-    drift, stretch, _ = (values.amax(2) - values.amin(2)).amax(-1)
-    need = torch.ceil(torch.maximum(drift / WIDTH, stretch / math.log(2))).clamp(1, 8)
-    rough = _tail(values) > TAIL
-    parts = torch.maximum(need, 1 + rough.double())
-    short = width < MIN_WIDTH * torch.where(used[:, 0], narrow, math.inf).amin(-1)
-    return torch.where(short, 1.0, parts).long(), short & (parts > 1)
-
-
-def _tail(values: Tensor) -> Tensor:
-    """The largest of the last three Legendre coefficients of (3, P, order, K) on a panel, (P,)."""
-    order = values.shape[2]
-    nodes, weights = gauss_legendre(order)
-    degrees = torch.arange(order - 3, order, dtype=torch.float64)
-    rows = torch.stack([torch.special.legendre_polynomial_p(nodes, n) for n in degrees])
-    rows = rows * weights * (degrees + 0.5).unsqueeze(-1)
-    return torch.einsum("nx,vpxk->vpnk", rows, values).abs().amax((0, 2, 3))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from smdtheory.checks import instance, shape, shown
+from smdtheory.checks import instance, real_tensor, shape, shown
 from smdtheory.truth import validate
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -88,17 +88,19 @@ class GaussianMixture(Distribution):
 
         Raises:
             TypeError: if ``fitted`` has not been fitted or is no Gaussian mixture.
+            ValueError: if its parameters make no mixture.
         """
         try:
-            weights, means = torch.as_tensor(fitted.weights_), torch.as_tensor(fitted.means_)
-            covariances, kind = torch.as_tensor(fitted.covariances_), fitted.covariance_type
+            weights, means = validate.check_weights(fitted.weights_), fitted.means_
+            covariances, kind = fitted.covariances_, fitted.covariance_type
         except AttributeError as error:
             raise TypeError(
                 "fitted must be a fitted sklearn.mixture.GaussianMixture; received "
                 f"{type(fitted).__name__}. Call .fit(data) first."
             ) from error
         if kind == "tied":
-            covariances = covariances.expand(len(weights), *covariances.shape)
+            one = real_tensor("covariances", covariances)
+            covariances = one.expand(len(weights), *one.shape)
         return GaussianMixture(weights, means, covariances)
 
     @staticmethod
@@ -122,7 +124,7 @@ class GaussianMixture(Distribution):
             >>> GaussianMixture.from_spectral(torch.zeros(2), torch.zeros(5, 2, 3), spectral)
             GaussianMixture(components=2, dim=3, batch_shape=(5,))
         """
-        validate.check_parts(logits, means, spectral)
+        logits, means = validate.check_parts(logits, means, spectral)
         mixture = GaussianMixture.__new__(GaussianMixture)
         mixture._set(logits.expand(means.shape[:-1]), means, spectral)
         return mixture
@@ -147,25 +149,31 @@ class GaussianMixture(Distribution):
         """E x, shape (*B, d)."""
         return (self.weights.unsqueeze(-1) * self.means).sum(-2)
 
+    def _deviations(self) -> Tensor:
+        """m_k − E x, (*B, K, d), from the differences between means: nothing else is rounded."""
+        heaviest = self.logits.argmax(-1)[..., None, None].expand(*self.batch_shape, 1, self.dim)
+        gap = self.means - self.means.gather(-2, heaviest)
+        return gap - (self.weights.unsqueeze(-1) * gap).sum(-2, keepdim=True)
+
     @property
     def variance(self) -> Tensor:
         """The diagonal of Cov x, shape (*B, d)."""
         weights = self.weights.unsqueeze(-1)
-        spread = self.means - self.mean.unsqueeze(-2)
+        spread = self._deviations()
         return (weights * (self.spectral.diagonals() + spread.square())).sum(-2)
 
     @property
     def covariance_matrix(self) -> Tensor:
         """Cov x, shape (*B, d, d)."""
         weights = self.weights
-        spread = self.means - self.mean.unsqueeze(-2)
+        spread = self._deviations()
         within = (weights[..., None, None] * self.spectral.matrices()).sum(-3)
         return within + torch.einsum("...k,...ki,...kj->...ij", weights, spread, spread)
 
     @property
     def total_variance(self) -> Tensor:
         """tr Cov x, shape (*B,), without forming a matrix."""
-        spread = self.means - self.mean.unsqueeze(-2)
+        spread = self._deviations()
         within = (self.weights * self.spectral.trace()).sum(-1)
         return within + (self.weights * spread.square().sum(-1)).sum(-1)
 
@@ -286,7 +294,7 @@ class GaussianMixture(Distribution):
             (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64))
         """
         scale = torch.sqrt(self.total_variance / self.dim)[..., None, None]
-        means = (self.means - self.mean.unsqueeze(-2)) / scale
+        means = self._deviations() / scale
         return GaussianMixture.from_spectral(
             self.logits, means, self.spectral.map(lambda v: v / scale.square())
         )
@@ -295,15 +303,19 @@ class GaussianMixture(Distribution):
         """The same mixture on another device or in another dtype, as ``torch.Tensor.to``.
 
         Raises:
-            TypeError: for a dtype that is not floating.
-            ValueError: for a device that is not there, or variances out of the dtype's range.
+            TypeError: for anything but a device that is there and a floating dtype.
+            ValueError: if the dtype cannot hold the variances.
         """
         try:
             logits, means = self.logits.to(*args, **kwargs), self.means.to(*args, **kwargs)
             spectral = self.spectral.to(*args, **kwargs)
-            validate.check_conversion(self.spectral, spectral)
-        except RuntimeError as error:
-            raise ValueError(f"to takes a device or a dtype; received {shown(args)}") from error
+            if means.is_meta or not means.is_floating_point():
+                raise TypeError(means.dtype)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"to takes a device that is there or a floating dtype; received {shown(args)}"
+            ) from error
+        validate.check_conversion(self.spectral, spectral)
         return GaussianMixture.from_spectral(logits, means, spectral)
 
     def expand(self, batch_shape: Any, _instance: GaussianMixture | None = None) -> GaussianMixture:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import broadcast, instance, real_tensor
+from smdtheory.checks import broadcast, instance, real_tensor, shown
 from smdtheory.truth.spectral import SpectralCovariance
 
 WEIGHT_TOLERANCE = 1e-6
@@ -165,10 +165,8 @@ def check_spread(means: Tensor) -> None:
 
 
 def check_conversion(before: SpectralCovariance, after: SpectralCovariance) -> None:
-    """Another dtype is a floating one and holds every variance."""
+    """Another dtype holds every variance."""
     dtype = after.residual.dtype
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype must be a floating one; received {dtype}")
     if bool((before.smallest() > 0).all()) and not bool((after.smallest() > 0).all()):
         raise ValueError(
             f"dtype must hold every variance; received {dtype}, in which "
@@ -176,11 +174,10 @@ def check_conversion(before: SpectralCovariance, after: SpectralCovariance) -> N
         )
 
 
-def check_parts(logits: Any, means: Any, spectral: Any) -> None:
-    """Log weights (*B, K), means (*B, K, d) and covariances that fit together, free of NaN."""
+def check_parts(logits: Any, means: Any, spectral: Any) -> tuple[Tensor, Tensor]:
+    """Log weights (*B, K) and means (*B, K, d) that fit together and with the covariances."""
+    logits, means = real_tensor("logits", logits, finite=False), real_tensor("means", means)
     cure = "GaussianMixture(weights, means, covariances) takes plain arrays."
-    instance("logits", logits, Tensor, cure)
-    instance("means", means, Tensor, cure)
     instance("spectral", spectral, SpectralCovariance, cure)
     *batch, components, dim = means.shape if means.ndim > 1 else (0, 0)
     inner, outer = tuple(spectral.eigenvalues.shape[-2:]), spectral.eigenvalues.shape[:-2]
@@ -193,13 +190,14 @@ def check_parts(logits: Any, means: Any, spectral: Any) -> None:
             f"received {tuple(logits.shape)}, {tuple(means.shape)} and "
             f"{tuple(spectral.eigenvalues.shape)} in d = {spectral.dim}"
         )
-    for name, total in (
-        ("logits", torch.logsumexp(logits, -1)),
-        ("means", means.sum()),
-        ("spectral", spectral.trace()),
-    ):
-        if not bool(torch.isfinite(total).all()):
-            raise ValueError(f"{name} must be finite; received NaN or infinity")
+    if not bool(torch.isfinite(torch.logsumexp(logits, -1)).all()):
+        raise ValueError(
+            "logits must be below inf, and one of them above -inf in every mixture; received "
+            f"{shown(logits)}"
+        )
+    if not bool(torch.isfinite(spectral.trace()).all()):
+        raise ValueError("spectral must be finite; received NaN or infinity")
+    return logits, means
 
 
 def extends(small: Sequence[int], large: Sequence[int]) -> bool:
