@@ -164,7 +164,7 @@ for steps in counts:
 rows = pd.DataFrame(rows)
 fig = plots.error_against_steps(
     rows,
-    title="Every Gaussian loses; its covariance decides how much",
+    title="Every Gaussian loses, each at its own pace",
     subtitle="best of each family; ring of 8, std 0.1, d = 2, cosine schedule",
 )
 plots.save(fig, FIGURES / f"{STEM}_steps")
@@ -182,9 +182,7 @@ for family in FAMILIES:
 for steps in (20, last):
     snr = Schedule.cosine(steps).snr
     ratio, apart = (1 + snr[1]) / (1 + snr[2]), sums["fixed_small"][steps] / sums["full"][steps]
-    print(
-        f"T = {steps}: fixed_small loses {apart:.0f} times what full does; β/β̃ at t = 2: {ratio:.1f}"
-    )
+    print(f"T = {steps}: fixed_small / full = {apart:.0f}; at t = 2, β/β̃ = {ratio:.1f}")
 
 # %% [markdown]
 # - With one step all families lose the same 2.54 nats: $x_T$ is pure noise, and all that a
@@ -260,7 +258,7 @@ fig = plots.mmse_staircase(
     grid_mmse=torch.cat([torch.zeros(1, dtype=torch.float64), stairs]),
     total=total,
     dim=1,
-    title="The error of a chain is an area above the MMSE curve",
+    title="A chain's error is an area above the MMSE curve",
     subtitle="4 equal modes, d = 1, cosine schedule, T = 10",
 )
 plots.save(fig, FIGURES / f"{STEM}_area")

@@ -32,7 +32,7 @@ TOLERANCE = 1e-8
 SAMPLED_TOLERANCE = 1e-5
 """The same where the averages are sampled: far below their standard error."""
 
-DIRECT_LEVELS = 64
+DIRECT_LEVELS = 16
 """Up to this many levels are computed directly, without panels."""
 
 CACHED_MIXTURES = 16

@@ -283,7 +283,9 @@ class GaussianMixture(Distribution):
         one = SpectralCovariance(
             basis, spectral.eigenvalues[..., part, :], spectral.residual[..., part], self.dim
         )
-        return GaussianMixture.from_spectral(self.logits[..., part], self.means[..., part, :], one)
+        return GaussianMixture.from_spectral(
+            torch.zeros_like(self.logits[..., part]), self.means[..., part, :], one
+        )
 
     def standardized(self) -> GaussianMixture:
         """The mixture of (x − E x)/a, with ONE scalar a such that tr Cov = d.
