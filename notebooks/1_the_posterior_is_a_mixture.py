@@ -223,7 +223,7 @@ short = pd.DataFrame(
     },
     index=pd.Index((1 + rises).tolist(), name="γ_s / γ_t"),
 )
-short.join(short.shift() / short, rsuffix=", fell by")
+pd.concat({"M": short, "M of the step before / M": short.shift() / short}, axis=1)
 
 # %% [markdown]
 # In the limit halving the step divides the error of `isotropic` by 4 and that of `full` by 8:

@@ -106,7 +106,7 @@ def exact_log_prob(
     variances: Sequence[Sequence[float]],
     x: Sequence[float],
 ) -> tuple[float, list[float]]:
-    """log q(x) and the responsibilities of a mixture with variances along the axes, in 50 digits."""
+    """log q(x) and responsibilities of a mixture with variances along the axes, in 50 digits."""
     with mpmath.workdps(DIGITS):
         joint = []
         for w, mean, variance in zip(weights, means, variances, strict=True):
@@ -185,9 +185,7 @@ PLACES = (0.0, 0.6, 1.2, 1.8, 2.5, 3.3, 4.3, 5.5, 7.0, 9.0)
 
 def _point(w, m, v, std, known, y):  # type: ignore[no-untyped-def]
     """H(r), Var(x_0|y) and its square at y, in the digits of the caller."""
-    joint = [
-        mpmath.log(a / s) - ((y - b) / s) ** 2 / 2 for a, b, s in zip(w, m, std, strict=True)
-    ]
+    joint = [mpmath.log(a / s) - ((y - b) / s) ** 2 / 2 for a, b, s in zip(w, m, std, strict=True)]
     top = max(joint)
     shares = [mpmath.exp(value - top) for value in joint]
     mass = mpmath.fsum(shares)

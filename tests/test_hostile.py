@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
-from smdtheory import GaussianMixture, Schedule, marginal, posterior, presets
+from smdtheory import GaussianMixture, Schedule, marginal, posterior, presets, theory
 from smdtheory.estimate import Estimate
 from smdtheory.families import FAMILIES, check_family
 from smdtheory.measure import (
@@ -40,7 +40,6 @@ from smdtheory.models.oracle import (
     TruncatedMixture,
 )
 from smdtheory.schedule import bridge
-from smdtheory import theory
 from smdtheory.truth.information import conditional_entropy, entropy, mmse, mutual_information
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -72,9 +71,7 @@ DOORS: dict[str, Door] = {
     "from_sklearn: covariances": lambda v: GaussianMixture.from_sklearn(fitted(covariances_=v)),
     "from_spectral: logits": lambda v: GaussianMixture.from_spectral(v, torch.zeros(2, 1), FLAT),
     "from_spectral: means": lambda v: GaussianMixture.from_spectral(torch.zeros(2), v, FLAT),
-    "from_spectral: spectral": lambda v: GaussianMixture.from_spectral(
-        ONES, torch.zeros(2, 1), v
-    ),
+    "from_spectral: spectral": lambda v: GaussianMixture.from_spectral(ONES, torch.zeros(2, 1), v),
     "log_prob: x": LINE.log_prob,
     "log_prob d = 2: x": PLANE.log_prob,
     "log_prob of a batch: x": PLANE.expand((2,)).log_prob,
@@ -319,11 +316,17 @@ KINDS: list[Any] = [
 
 EXTREMES = st.sampled_from(
     [0.0, -0.0, 1.0, -1.0, 0.5, math.nan, math.inf, -math.inf]
-    + [sign * 10.0**power for power in (-320, -300, -100, -60, -30, -12, 8, 30, 60, 101, 300) for sign in (1, -1)]
+    + [
+        sign * 10.0**power
+        for power in (-320, -300, -100, -60, -30, -12, 8, 30, 60, 101, 300)
+        for sign in (1, -1)
+    ]
 )
 SHAPES = st.sampled_from(
-    [(), (1,), (2,), (3,), (4,), (5,), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (1, 3), (0, 2)]
-    + [(2, 1, 1), (1, 2, 2), (1, 3, 1), (1, 3, 3), (2, 3, 2), (4, 2, 3)]
+    [
+        *((), (1,), (2,), (3,), (4,), (5,), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (1, 3)),
+        *((0, 2), (2, 1, 1), (1, 2, 2), (1, 3, 1), (1, 3, 3), (2, 3, 2), (4, 2, 3)),
+    ]
 )
 DTYPES = st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "complex128", "bool"])
 

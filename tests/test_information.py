@@ -113,7 +113,9 @@ def test_the_mmse_falls_at_the_mean_squared_norm(mixture, gamma):
     slope = derivative(lambda snr: mmse(mixture, [snr]).value, gamma)
     # divided by γ: derivatives in log γ; values fall like 1/γ
     scale = 1 / gamma
-    assert slope / scale == pytest.approx(-gamma * square(mixture, gamma) / scale, rel=1e-5, abs=1e-5)
+    assert slope / scale == pytest.approx(
+        -gamma * square(mixture, gamma) / scale, rel=1e-5, abs=1e-5
+    )
 
 
 @PLANAR

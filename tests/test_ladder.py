@@ -1,5 +1,6 @@
 """Laws of the best Gaussian errors (docs/theory.md §5)."""
 
+import itertools
 import math
 
 import pytest
@@ -53,7 +54,7 @@ def test_order_of_the_ladder(dim: int) -> None:
         errors = {f: best_gaussian_errors(mixture, chain, f) for f in FAMILIES}
         rungs = ("fixed_small", "isotropic", "isotropic_x", "diagonal", "full")
         slack = 1e-7 + 2 * errors["full"].error
-        for upper, lower in [*zip(rungs, rungs[1:], strict=False), ("fixed_large", "isotropic")]:
+        for upper, lower in [*itertools.pairwise(rungs), ("fixed_large", "isotropic")]:
             assert (errors[upper].value >= errors[lower].value - slack).all(), (upper, lower)
         assert (errors["full"].value >= -slack).all()
 
@@ -151,9 +152,7 @@ def test_invariances(mixture: GaussianMixture, pair: tuple[float, float], angle:
     turn = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
     matrices = mixture.spectral.matrices()
     turned = turn @ matrices @ turn.T
-    moved = GaussianMixture(
-        mixture.weights, mixture.means @ turn.T + 5.0, (turned + turned.mT) / 2
-    )
+    moved = GaussianMixture(mixture.weights, mixture.means @ turn.T + 5.0, (turned + turned.mT) / 2)
     order = list(reversed(range(mixture.num_components)))
     weights = torch.cat([mixture.weights[order], mixture.weights[:1] / 2])
     weights[order.index(0)] /= 2
@@ -229,9 +228,7 @@ def test_many_steps_keep_relative_accuracy() -> None:
         other = best_gaussian_errors(mixture, pair, "full").value[2]
         assert errors.value[t] > 1e-10
         assert float(errors.value[t]) == pytest.approx(float(other), rel=1e-3)
-        assert float(errors.value[t]) == pytest.approx(
-            float(nested.value), rel=1e-3, abs=3e-14
-        )
+        assert float(errors.value[t]) == pytest.approx(float(nested.value), rel=1e-3, abs=3e-14)
 
 
 def test_elbo_terms_are_the_training_loss() -> None:

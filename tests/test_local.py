@@ -126,9 +126,7 @@ def test_the_exact_posterior_scores_zero_on_every_path(mixture: GaussianMixture)
 def test_nested_quadrature_in_the_plane() -> None:
     mixture, chain = presets.ring(3), Schedule.cosine(4)
     exact = best_gaussian_errors(mixture, chain, "diagonal")[3]
-    found = local_error(
-        mixture, chain, BestGaussian(mixture, "diagonal"), 3, method="quadrature"
-    )
+    found = local_error(mixture, chain, BestGaussian(mixture, "diagonal"), 3, method="quadrature")
     assert abs(float(found.value - exact.value)) <= float(found.error) + 1e-6
 
 

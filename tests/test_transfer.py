@@ -2,14 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from chains import LINE, UNEQUAL, gaussian_kl, linear_chain, one
+from reference import line_rule
 
-from smdtheory import Schedule
+from smdtheory import GaussianMixture, Schedule
 from smdtheory.measure import global_error, prior_gap
 from smdtheory.measure.transfer import transferred_error
+from smdtheory.models.denoiser import Denoiser
 from smdtheory.models.oracle import BestGaussian, ExactPosterior, TruncatedMixture
+from smdtheory.truth.spectral import SpectralCovariance
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 60])
@@ -60,6 +64,34 @@ def test_transfer_finds_the_jumps_of_a_truncated_mixture():
     assert float(found) == pytest.approx(wanted, rel=1e-4)
     assert abs(float(found) - wanted) < float(found.error) + 1e-4 * wanted
     assert float(found.error) < 1e-4 * wanted
+
+
+class Jump(Denoiser):
+    """x_0 is N(−a, v) where x_t is below 0.3 and N(a, v) elsewhere."""
+
+    def __init__(self, size, variance):
+        super().__init__()
+        self.size, self.variance = size, variance
+
+    def x0(self, x_t, snr_t):
+        means = torch.where(x_t > 0.3, self.size, -self.size).unsqueeze(-2)
+        variances = torch.full_like(means[..., 0], self.variance)
+        spectral = SpectralCovariance.isotropic(variances, 1)
+        return GaussianMixture.from_spectral(torch.zeros_like(means[..., 0]), means, spectral)
+
+
+@pytest.mark.parametrize("size", [0.03, 0.3, 2.0])
+def test_a_jump_has_its_closed_form(size):
+    """In one step p_0 is a mixture of two Gaussians, with the prior's masses of the two sides."""
+    share = 0.5 * math.erfc(0.3 / math.sqrt(2))
+    model = GaussianMixture([1 - share, share], [[-size], [size]], 0.09)
+    found = transferred_error(LINE, Schedule.from_snr([1.0]), Jump(size, 0.09))
+    x, weight = line_rule(LINE.means[:, 0].tolist(), [float(LINE.spectral.residual[0]) ** 0.5] * 4)
+    log_q, log_p = (law.log_prob(x[:, None]).numpy() for law in (LINE, model))
+    wanted = float(weight @ (np.exp(log_q) * (log_q - log_p)))
+    assert abs(float(found) - wanted) < float(found.error)
+    assert float(found) == pytest.approx(wanted, rel=1e-6)
+    assert float(found.error) < 1e-5 * wanted
 
 
 @pytest.mark.parametrize("steps", [1, 5, 30])

@@ -104,8 +104,9 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
             f"the model's density falls below {LEAST_RATIO:.0e} of the data's where the data are"
         )
     coarse = transfer.run(COARSE_ORDER)
-    # |∫ (p_0 − q_0) ε| for an error ε of log p_0 is at most max|ε| times the total variation
-    slack = fine.misplaced * min(1.0, math.sqrt(2 * abs(fine.value))) + fine.misplaced**2
+    # An error ε of log p_0 costs ∫ (p_0 − q_0) ε: of the order of √(2E) by Pinsker's inequality
+    # where p_0 is close to q_0, and of E where it is not.
+    slack = fine.misplaced * (math.sqrt(2 * abs(fine.value)) + abs(fine.value) + fine.misplaced)
     error = abs(fine.value - coarse.value) + slack + fine.doubtful + ROUNDING * abs(fine.value)
     number = torch.tensor([fine.value, error], dtype=torch.float64)
     return Estimate(number[0], number[1], "quadrature")
