@@ -12,6 +12,8 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from smdtheory.checks import instance, shown
+
 Method = Literal["closed form", "quadrature", "sampling", "bound"]
 
 ROUNDING = 4 * torch.finfo(torch.float64).eps
@@ -42,6 +44,7 @@ class Estimate:
     replicates: Tensor | None = None
 
     def __post_init__(self) -> None:
+        _tensors(value=self.value, error=self.error)
         if self.value.shape != self.error.shape:
             raise ValueError(
                 "error must have the shape of value; "
@@ -51,9 +54,13 @@ class Estimate:
     @staticmethod
     def from_replicates(replicates: Tensor, method: Method = "sampling") -> Estimate:
         """The mean of independent repetitions ``(R, *S)``, R >= 2, with its standard error."""
-        count = replicates.shape[0]
+        _tensors(replicates=replicates)
+        count = replicates.shape[0] if replicates.ndim else 0
         if count < 2:
-            raise ValueError(f"a standard error needs at least 2 replicates; received {count}")
+            raise ValueError(
+                "replicates must have shape (R, ...) with R >= 2, for a standard error; "
+                f"received shape {tuple(replicates.shape)}"
+            )
         error = replicates.std(dim=0) / math.sqrt(count)
         return Estimate(replicates.mean(dim=0), error, method, replicates)
 
@@ -97,8 +104,10 @@ class Estimate:
         Raises:
             ValueError: if ``level`` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie strictly between 0 and 1; received {level}")
+        if not isinstance(level, int | float) or not 0 < level < 1:
+            raise ValueError(
+                f"level must be a number strictly between 0 and 1; received {shown(level)}"
+            )
         width = 1.0
         if self.method == "sampling":
             tail = (1 + level) / 2
@@ -124,3 +133,14 @@ class Estimate:
                 digits = min(12, max(1, spread + 1))
             return f"{value:.{digits}g} ± {error:.1g} ({self.method})"
         return f"Estimate(shape={tuple(self.value.shape)}, method={self.method!r})"
+
+
+def _tensors(**arguments: Any) -> None:
+    """Refuse what is not a tensor of real numbers."""
+    for name, value in arguments.items():
+        tensor = instance(name, value, Tensor, "torch.as_tensor makes one.")
+        if not tensor.is_floating_point() or tensor.is_meta or tensor.layout != torch.strided:
+            raise TypeError(
+                f"{name} must be a dense tensor of real floating-point numbers; "
+                f"received {shown(value)} of dtype {tensor.dtype}"
+            )

@@ -14,12 +14,12 @@ def check_family(family: str) -> Family:
     """Return ``family`` if it is one of :data:`FAMILIES`.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if it is not, whatever it is.
 
     Example:
         >>> check_family("full")
         'full'
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {family!r}")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {family!r:.60}")
     return family

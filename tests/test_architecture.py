@@ -250,12 +250,14 @@ def texts() -> list[Path]:
 
 def test_no_file_names_a_machine_or_papers_outside_the_repository():
     slash = "/"
-    forbidden = [slash + name + slash for name in ("work", "tmp", "root", "home")]
+    forbidden = [slash + name + slash for name in ("work", "tmp", "root", "home", "Users")]
     forbidden += [name + ".md" for name in ("THEORY", "DESIGN", "DECISIONS", "CONTRACT")]
     read = texts()
     assert len(read) > len(MODULES)
     for path in read:
         content = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":  # a picture is written in letters, any of them
+            content = re.sub(r'"image/png": "[^"]*"', "", content)
         for word in forbidden:
             assert word not in content, f"{path.relative_to(REPOSITORY)} says {word}"
 

@@ -18,6 +18,7 @@ from smdtheory.truth.curves import Curves, curves_of
 from smdtheory.truth.information import conditional_entropy, entropy, mmse, mutual_information
 from smdtheory.truth.moments import MAX_DIM, moments
 from smdtheory.truth.rules import SCRAMBLES
+from smdtheory.truth.table import Moments
 
 # d = 2 integrates on up to nine lattices for each component and level: a tenth of a second each
 PLANAR = settings(max_examples=8)
@@ -39,7 +40,14 @@ def close(estimate, expected, slack: float = 1e-12) -> None:
 
 def square(mixture: GaussianMixture, gamma: float) -> float:
     """E‖Cov(x_0|x_t)‖²_F."""
-    return float(curves_of(mixture).at(tensor(gamma)).square.mean())
+    curves = curves_of(mixture)
+    return float(curves.square(curves.at(tensor(gamma))).mean())
+
+
+def total(curves: Curves, levels: Moments, family: str, function) -> torch.Tensor:
+    """E Σ_i function(v_i) at one level, (R,): what is kept of it, and what a known label leaves."""
+    kept = levels.spectra[family][:, 0] @ function(levels.grid)
+    return kept + curves.within_sum(function(curves.within(levels.snr)))
 
 
 # Against an independent integral
@@ -261,7 +269,7 @@ def test_panels_agree_with_levels_computed_one_by_one(mixture, span):
     fine, fast = curves.at(snr, direct=True), curves.at(snr, direct=False)
     slack = fine.error + fast.error
     assert float(slack.max()) < 1e-6
-    for name, power in (("between", 1), ("label_entropy", 0), ("square", 2)):
+    for name, power in (("between", 1), ("label_entropy", 0), ("excess", 2)):
         gap = (getattr(fine, name) - getattr(fast, name))[0].abs() * snr**power
         assert bool((gap <= slack).all()), name
     for name, weights in fine.spectra.items():
@@ -275,24 +283,26 @@ def test_levels_at_infinity_leave_the_others_alone():
     for mixture in (presets.line(3), presets.ring(3, std=0.4)):
         both = moments(mixture, tensor(math.inf, 1.0))
         alone = moments(mixture, tensor(1.0))
-        for name in ("between", "label_entropy", "square"):
+        for name in ("between", "label_entropy", "excess"):
             assert_close(getattr(both, name)[:, 1], getattr(alone, name)[:, 0], rtol=1e-12, atol=0)
-        assert float(both.square[0, 0]) == 0
+        assert float(both.excess[0, 0]) == 0
 
 
 @given(mixtures(1), LEVELS)
 def test_spectra_integrate_functions_of_the_posterior_variance(mixture, gamma):
-    found = curves_of(mixture).at(tensor(gamma))
-    weights = found.spectra["full"][0]
+    curves = curves_of(mixture)
+    found = curves.at(tensor(gamma))
     y, mass = Line.of(mixture).rule(1 / gamma)
     line = Line.of(mixture)
     variance = line.posterior_variance(y, gamma)
     for function, peer in ((torch.log, np.log), (lambda v: torch.log1p(gamma * v), None)):
         values = peer(variance) if peer else np.log1p(gamma * variance)
         expected = line.average(values, y, mass, 1 / gamma)
-        assert float(weights @ function(found.grid)) == pytest.approx(expected, abs=1e-8)
-    assert float(weights.sum()) == pytest.approx(1, abs=1e-10)
-    assert float(weights @ found.grid) == pytest.approx(line.mmse(gamma), rel=1e-8)
+        value = float(total(curves, found, "full", function))
+        assert value == pytest.approx(expected, abs=1e-8)
+    assert float(total(curves, found, "full", torch.ones_like)) == pytest.approx(1, abs=1e-13)
+    whole = float(total(curves, found, "full", lambda v: v))
+    assert whole == pytest.approx(line.mmse(gamma), rel=1e-8)
 
 
 # Sampling, d >= 3
@@ -346,19 +356,20 @@ def test_sampling_agrees_with_quadrature_within_standard_errors(flat, extra):
 
 def test_sampled_squares_and_spectra_agree_too():
     deep = turned(LINE, [0.7, 0.5])
-    found = curves_of(deep).at(tensor(1.0))
+    curves = curves_of(deep)
+    found = curves.at(tensor(1.0))
     rest = tensor(0.7, 0.5) / (1 + tensor(0.7, 0.5))
     y, mass = Line.of(LINE).rule(1.0)
     line = Line.of(LINE)
     variance = line.posterior_variance(y, 1.0)
     for values, expected in (
-        (found.square[:, 0], line.mmse(1.0, power=2) + float(rest.square().sum())),
+        (curves.square(found)[:, 0], line.mmse(1.0, power=2) + float(rest.square().sum())),
         (
-            found.spectra["full"][:, 0] @ torch.log(found.grid),
+            total(curves, found, "full", torch.log),
             line.average(np.log(variance), y, mass, 1.0) + float(rest.log().sum()),
         ),
         (
-            found.spectra["isotropic_x"][:, 0] @ torch.log(found.grid),
+            total(curves, found, "isotropic_x", torch.log),
             3 * line.average(np.log((variance + float(rest.sum())) / 3), y, mass, 1.0),
         ),
     ):
@@ -423,10 +434,11 @@ def test_averages_keep_their_digits_at_every_scale(mixture, log_ratio, wide):
     weights, means = mixture.weights.tolist(), mixture.means[:, 0].tolist()
     variances = spectral.diagonals()[:, 0].tolist()
     label, variance, squared = exact_line_averages(weights, means, variances, gamma)
-    levels = curves_of(mixture).at(tensor(gamma))
+    curves = curves_of(mixture)
+    levels = curves.at(tensor(gamma))
     assert float(levels.label_entropy) == pytest.approx(label, rel=1e-4, abs=1e-6)
     assert float(mmse(mixture, [gamma]).value) == pytest.approx(variance, rel=1e-5)
-    assert float(levels.square) == pytest.approx(squared, rel=1e-4)
+    assert float(curves.square(levels)) == pytest.approx(squared, rel=1e-4)
 
 
 @settings(max_examples=15)  # d = 2, but isotropic: cheap lattices

@@ -271,3 +271,16 @@ def test_elbo_is_the_sum_of_local_errors() -> None:
 def test_unknown_family_says_which_there_are() -> None:
     with pytest.raises(ValueError, match="fixed_small.*'fulll'"):
         best_gaussian_errors(presets.line(2), Schedule.cosine(2), "fulll")
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_components_of_weight_zero_change_nothing(dim: int) -> None:
+    """Two of them at one place: their responsibilities there would be 0/0."""
+    means = torch.arange(4.0).unsqueeze(-1).expand(4, dim)
+    padded = GaussianMixture([0.0, 0.4, 0.6, 0.0], means[[0, 1, 2, 0]], 0.1)
+    plain = GaussianMixture([0.4, 0.6], means[1:3], 0.1)
+    assert float(entropy(padded)) == pytest.approx(float(entropy(plain)), abs=1e-6)
+    chain = Schedule.cosine(4)
+    for family in ("fixed_small", "full"):
+        found, wanted = (best_gaussian_errors(q, chain, family) for q in (padded, plain))
+        assert torch.allclose(found.value, wanted.value, rtol=1e-4, atol=1e-6)

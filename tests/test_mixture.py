@@ -270,6 +270,8 @@ def test_a_component_of_weight_0_changes_nothing():
     assert_close(padded.responsibilities(x)[:, [0, 2]], q.responsibilities(x))
     assert bool((padded.responsibilities(x)[:, 1] == 0).all())
     assert_close(padded.variance, q.variance)
+    draws = padded.sample(1000, generator=torch.Generator().manual_seed(0))
+    assert float(draws.abs().max()) < 4
 
 
 def test_weights_are_normalised_exactly():

@@ -321,6 +321,14 @@ def test_sums_against_steps_are_the_rows():
     assert len(ax.containers) == len(FAMILIES)
 
 
+def test_global_error_against_steps_is_drawn_from_its_own_column():
+    rows = ROWS.assign(global_value=2 * ROWS["M_sum"], global_value_error=0.0)
+    ax = plots.error_against_steps(rows, quantity="global_value").axes[0]
+    (line,) = lines(ax, "full")
+    assert_allclose(line.get_ydata(), rows.loc[rows["arm"] == "full", "global_value"])
+    assert "global error" in ax.get_ylabel()
+
+
 def test_error_bars_have_the_given_half_width():
     fig = plots.error_against_steps(make_rows({"full": 1.0}, error=1e-3))
     (bars,) = fig.axes[0].containers[0].lines[2]
@@ -373,6 +381,7 @@ BAD = {
         "global_lower",
     ),
     "no rows": (lambda: plots.error_against_steps(ROWS.iloc[:0]), "at least one row"),
+    "other quantity": (lambda: plots.error_against_steps(ROWS, quantity="M_1"), "quantity"),
     "two rows for one T": (lambda: plots.error_against_steps(pd.concat([ROWS, ROWS])), "select"),
     "T = 0": (lambda: plots.error_against_steps(ROWS.assign(steps=ROWS["steps"] - 1)), "positive"),
     "words": (lambda: plots.error_against_steps(ROWS.assign(M_sum="much")), "numbers"),

@@ -89,7 +89,7 @@ def test_random_mixtures_are_reproducible():
 def test_counts_start_at_one(make, count):
     with pytest.raises(ValueError, match=f"(modes|side) must be at least 1; received {count}"):
         make(count)
-    with pytest.raises(TypeError, match="(modes|side) must be an integer; received 'abc'"):
+    with pytest.raises(TypeError, match=r"(modes|side) must be an integer; received 'abc'"):
         make("abc")
 
 

@@ -12,7 +12,13 @@ from smdtheory import GaussianMixture, Schedule
 from smdtheory.measure import global_error, prior_gap
 from smdtheory.measure.transfer import transferred_error
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.models.oracle import BestGaussian, ExactPosterior, TruncatedMixture
+from smdtheory.models.oracle import (
+    BestGaussian,
+    ExactPosterior,
+    ExactSoftMixture,
+    TruncatedMixture,
+)
+from smdtheory.truth import presets
 from smdtheory.truth.spectral import SpectralCovariance
 
 
@@ -108,6 +114,17 @@ def test_a_model_of_other_data_is_measured_in_its_far_tail():
     for mean, rel in ((3.0, 1e-9), (20.0, 1e-6)):
         found = transferred_error(one(mean, 1.0), Schedule.cosine(3), ExactPosterior(one(0.0, 1.0)))
         assert float(found) == pytest.approx(mean**2 / 2, rel=rel)
+
+
+def test_narrow_modes_cost_their_negative_entropy():
+    """A wide last kernel sees modes as points: E grows by log 1e4 where they are 1e4 narrower."""
+    schedule = Schedule.cosine(2)
+    found = []
+    for std in (1e-4, 1e-8):
+        mixture = presets.line(2, std=std)
+        found.append(transferred_error(mixture, schedule, ExactSoftMixture(mixture, "forward")))
+    assert float(found[1]) - float(found[0]) == pytest.approx(math.log(1e4), abs=1e-6)
+    assert all(float(f.error) < 1e-7 for f in found)
 
 
 def test_what_is_out_of_range_is_said():

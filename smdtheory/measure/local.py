@@ -18,11 +18,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from smdtheory.checks import integer
+from smdtheory.checks import integer, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.ladder import best_gaussian_errors
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.schedule import Schedule
+from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
 from smdtheory.truth.curves import curves_of
 from smdtheory.truth.mixture import GaussianMixture
@@ -80,11 +80,11 @@ def local_error(
         >>> abs(float(local_error(q, Schedule.cosine(5), ExactPosterior(q), 3))) < 1e-12
         True
     """
-    t, s = schedule.check_step(t, s)
+    t, s = check_schedule(schedule).check_step(t, s)
     check_pair(mixture, denoiser)
     step = _Step(mixture, denoiser, schedule.snr[t], schedule.snr[s])
-    if method not in ("auto", "quadrature", "sampling"):
-        raise ValueError(f"method must be auto, quadrature or sampling; received {method!r}")
+    if not isinstance(method, str) or method not in ("auto", "quadrature", "sampling"):
+        raise ValueError(f"method must be auto, quadrature or sampling; received {shown(method)}")
     if method == "quadrature" or (method == "auto" and mixture.dim == 1):
         if mixture.dim > 2:
             raise ValueError(
@@ -127,7 +127,7 @@ def local_errors(
     """
     check_pair(mixture, denoiser)
     count, seed = _samples(samples), _seed(generator)
-    snr = schedule.snr
+    snr = check_schedule(schedule).snr
     steps = [
         _Step(mixture, denoiser, snr[t], snr[t - 1]).sampled(count, seed).replicates
         for t in range(1, schedule.steps + 1)
@@ -190,7 +190,7 @@ def split(
         >>> abs(float(parts.mean)) < 1e-12
         True
     """
-    t, s = schedule.check_step(t, s)
+    t, s = check_schedule(schedule).check_step(t, s)
     check_pair(mixture, denoiser)
     step = _Step(mixture, denoiser, schedule.snr[t], schedule.snr[s])
     levels = schedule.snr[[t]] if s == 0 else schedule.snr[[s, t]]

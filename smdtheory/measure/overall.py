@@ -46,8 +46,8 @@ class GlobalError:
         lower: a one-sided lower confidence bound, at the level asked for. It says "at least", and
             so has no error bar: ``lower.error`` is 0. It is 0 where the draws do not tell p from q.
         upper: an upper bound with its error; a standard error if it had to be sampled.
-        value: the number itself, in d = 1 and where the transfer of densities is within range (at
-            most 1e9 kernel evaluations, and p nowhere below 1e-280 of q); None otherwise.
+        value: the number itself, in d = 1 and where the transfer of densities is within range (ten
+            seconds of work, and p nowhere below 1e-280 of q); None otherwise.
         prior_gap: KL(q(x_T) ‖ N(0, I)), the part of ``upper`` that no denoiser can remove.
     """
 
@@ -105,6 +105,9 @@ def global_error(
     count = local.checked_samples(samples)
     paths = integer("importance", importance, low=1)
     risk = _risk(level)
+    if generator is not None:
+        cure = "torch.Generator().manual_seed(0) makes one."
+        instance("generator", generator, torch.Generator, cure)
     mixture = mixture.to("cpu", torch.float64)
     value = _value(mixture, schedule, denoiser, exact)
     errors = _errors(mixture, schedule, denoiser, count, local_errors, generator)
@@ -128,7 +131,7 @@ def global_error(
 def _value(
     mixture: GaussianMixture, schedule: Schedule, denoiser: Denoiser, exact: object
 ) -> Estimate | None:
-    if exact is not True and exact is not False and exact != "auto":
+    if not (isinstance(exact, bool) or (isinstance(exact, str) and exact == "auto")):
         raise ValueError(f"exact must be True, False or 'auto'; received {shown(exact)}")
     if exact is False or (exact == "auto" and mixture.dim > 1):
         return None
@@ -168,6 +171,8 @@ def _errors(
 
 def _risk(level: object) -> float:
     """δ = 1 − level."""
-    if not isinstance(level, float) or not 0 < level < 1:
-        raise ValueError(f"level must be a number strictly between 0 and 1; received {level!r}")
+    if not isinstance(level, int | float) or isinstance(level, bool):
+        raise TypeError(f"level must be a number; received {shown(level)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1; received {level}. Try 0.99.")
     return 1 - level

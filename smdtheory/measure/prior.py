@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
@@ -85,7 +86,7 @@ class _Contrast:
     def one_component(self) -> Tensor:
         """The gap of a single Gaussian."""
         misfit = self.excess.sum(  # D − log(1 + D)
-            lambda v: pointwise_divergence(torch.zeros_like(v), -torch.log1p(v))
+            lambda v: pointwise_divergence(torch.zeros_like(v), torch.log1p(v), -torch.log1p(v))
         )
         return 0.5 * (self.squares + misfit).squeeze(0)
 
@@ -131,7 +132,7 @@ class _Contrast:
                 step = _component(self.spectral, k).apply(torch.sqrt, points.unsqueeze(-2))
                 points = self.centres[k] + step.squeeze(-2)
             gap = self._log_ratio(points)
-            share = pointwise_divergence(torch.nn.functional.logsigmoid(gap), gap)
+            share = pointwise_divergence(logsigmoid(gap), logsigmoid(-gap), gap)
             total = total + (mass * share).sum()
         share_of_k = self.logits[k].exp() if k < len(self.centres) else 1.0
         return total * share_of_k

@@ -57,6 +57,10 @@ LEAST_WEIGHT = 1e-18
 MAX_KERNELS = 10**9
 """Kernel evaluations in one run, about ten seconds of work: beyond, the error is not computed."""
 
+CALL_COST = 2 * 10**5
+"""Kernel evaluations that one call of the denoiser counts as. A smooth one is called once or twice
+a level, one that jumps twenty times."""
+
 
 @dataclass(frozen=True)
 class _Kernels:
@@ -106,7 +110,7 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
     coarse = transfer.run(COARSE_ORDER)
     # An error ε of log p_0 costs ∫ (p_0 − q_0) ε: of the order of √(2E) by Pinsker's inequality
     # where p_0 is close to q_0, and of E where it is not.
-    slack = fine.misplaced * (math.sqrt(2 * abs(fine.value)) + abs(fine.value) + fine.misplaced)
+    slack = 2 * fine.misplaced * (math.sqrt(2 * abs(fine.value)) + abs(fine.value) + fine.misplaced)
     error = abs(fine.value - coarse.value) + slack + fine.doubtful + ROUNDING * abs(fine.value)
     number = torch.tensor([fine.value, error], dtype=torch.float64)
     return Estimate(number[0], number[1], "quadrature")
@@ -156,7 +160,8 @@ class _Transfer:
         log_q = self.mixture.log_prob(nodes.unsqueeze(-1))
         p = self._density(kernels, nodes)
         gap = log_q - torch.log(p)
-        terms = weights * pointwise_divergence(log_q, gap.clamp(max=-math.log(LEAST_RATIO)))
+        held = gap.clamp(max=-math.log(LEAST_RATIO))
+        terms = weights * pointwise_divergence(log_q, torch.log(p), held)
         present = weights * log_q.exp() > NEGLIGIBLE
         lost = abs(1 - float((weights * p).sum()))
         doubtful = float(terms[~present & (gap > -math.log(TRUSTED_RATIO))].sum())
@@ -190,6 +195,7 @@ class _Transfer:
 
     def _law(self, nodes: Tensor, t: int) -> _Kernels:
         """p(x_{t−1} | x_t) at nodes (n,): means, stds and weights (n, K)."""
+        self._spend(CALL_COST)
         snr = self.schedule.snr
         law = model_law(self.denoiser, nodes.unsqueeze(-1), snr[t], snr[t - 1])
         std = law.spectral.diagonals().squeeze(-1).sqrt()
@@ -234,5 +240,5 @@ class _Transfer:
         if self.cost > MAX_KERNELS:
             raise OutOfRangeError(
                 f"the transfer of densities would take more than {MAX_KERNELS:.0e} kernel "
-                "evaluations: there are too many steps, or too narrow ones"
+                "evaluations: there are too many steps, or too narrow ones, or the denoiser jumps"
             )

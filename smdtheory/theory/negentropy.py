@@ -135,7 +135,7 @@ def _values(
     labels = torch.special.entr(q.weights).sum() - entropy
     value = 0.5 * (_outer(q, signal, noise, name) - within) - labels
     error = error + ROUNDING * (q.dim + within.abs())
-    return value.reshape(-1, *snr.shape), error.reshape(snr.shape), curves
+    return value.reshape(len(value), *snr.shape), error.reshape(snr.shape), curves
 
 
 def _outer(q: GaussianMixture, signal: Tensor, noise: Tensor, family: Family) -> Tensor:
@@ -157,12 +157,11 @@ def _outer(q: GaussianMixture, signal: Tensor, noise: Tensor, family: Family) ->
 def _label_entropy(curves: Curves, gamma: Tensor) -> tuple[Tensor, Tensor]:
     """E H(r(x_γ)), (R, L), and its numerical error (L,)."""
     last = torch.isinf(gamma)
-    groups = [(last, INFINITE), (~last, gamma[~last])]
-    found = [(chosen, curves.at(levels)) for chosen, levels in groups if bool(chosen.any())]
-    entropy = torch.empty(len(found[0][1].label_entropy), len(gamma), dtype=torch.float64)
-    error = torch.empty_like(gamma)
-    for chosen, moments in found:
-        entropy[:, chosen], error[chosen] = moments.label_entropy, moments.error
+    data = curves.at(INFINITE)
+    entropy, error = data.label_entropy.repeat(1, len(gamma)), data.error.repeat(len(gamma))
+    if not bool(last.all()):
+        noisy = curves.at(gamma[~last])
+        entropy[:, ~last], error[~last] = noisy.label_entropy, noisy.error
     return entropy, error
 
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smdtheory.truth.histogram import BIN
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
-from smdtheory.truth.moments import BIN, SPECTRA, Moments, moments, sampled
+from smdtheory.truth.moments import NEGLIGIBLE, moments, sampled
 from smdtheory.truth.spectral import SpectralCovariance
+from smdtheory.truth.table import SPECTRA, Moments
 
 PANEL_WIDTH = 3.0
 """Width of an undivided panel in log γ."""
@@ -23,14 +25,19 @@ PANEL_WIDTH = 3.0
 NODES = 16
 """Chebyshev nodes on a panel."""
 
+NOISE = 1e-3
+"""A level's error, a difference of two rules, is this many times the noise of the finer one: what
+panels cannot resolve."""
+
 MAX_HALVINGS = 6
 """A panel is halved at most this often; what is left is reported in the error."""
 
 TOLERANCE = 1e-8
-"""Panels are halved until their last Chebyshev coefficients are below this."""
+"""Panels are halved until their last Chebyshev coefficients are below this, relative to averages
+below 1."""
 
 SAMPLED_TOLERANCE = 1e-5
-"""The same where the averages are sampled: far below their standard error."""
+"""The same, absolute, where the averages are sampled: far below their standard error."""
 
 DIRECT_LEVELS = 16
 """Up to this many levels are computed directly, without panels."""
@@ -92,17 +99,17 @@ class Curves:
 
     def eigenvalues(self) -> tuple[Tensor, Tensor]:
         """Variances of x_0 given the label, (K, d'), and how often each of the d' counts, (d',)."""
-        spectral, shared = self.mixture.spectral, self.shared
-        parts = [spectral.eigenvalues, shared.expand(len(spectral.eigenvalues), -1)]
-        counts = [torch.ones(spectral.rank + len(shared), dtype=torch.float64)]
-        if spectral.has_complement:
-            parts.append(spectral.residual.unsqueeze(-1))
-            counts.append(torch.tensor([spectral.dim - spectral.rank], dtype=torch.float64))
-        return torch.cat(parts, -1), torch.cat(counts)
+        values, counts = self.mixture.spectral.spectrum()
+        beside = self.shared.expand(len(values), -1)
+        return torch.cat([values, beside], -1), torch.cat([counts, torch.ones_like(self.shared)])
 
     def mmse(self, levels: Moments) -> Tensor:
         """E tr Cov(x_0|x_t), (R, L)."""
         return levels.between + self.within_sum(self.within(levels.snr))
+
+    def square(self, levels: Moments) -> Tensor:
+        """E‖Cov(x_0|x_t)‖_F², (R, L)."""
+        return levels.excess + self.within_sum(self.within(levels.snr).square())
 
     def _direct(self, snr: Tensor) -> Moments:
         return moments(self.mixture, snr, shared=self.shared)
@@ -117,7 +124,7 @@ class Curves:
         def empty(*shape: int) -> Tensor:
             return torch.zeros(replicates, count, *shape, dtype=torch.float64)
 
-        between, entropy, square = empty(), empty(), empty()
+        between, entropy, excess = empty(), empty(), empty()
         spectra = {name: empty(last - first) for name in SPECTRA}
         error = torch.zeros(count, dtype=torch.float64)
         for leaf in leaves:
@@ -126,14 +133,14 @@ class Curves:
             here, node = self._rate(snr[inside]), self._rate(leaf.levels.snr)
             between[:, inside] = (leaf.levels.between * node) @ weights.mT / here
             entropy[:, inside] = leaf.levels.label_entropy @ weights.mT
-            square[:, inside] = (leaf.levels.square * node.square()) @ weights.mT / here.square()
+            excess[:, inside] = (leaf.levels.excess * node.square()) @ weights.mT / here.square()
             shift = leaf.first_bin - first
             bins = slice(shift, shift + len(leaf.levels.grid))
             for name, target in spectra.items():
                 target[:, inside, bins] = weights @ leaf.levels.spectra[name]
             error[inside] = leaf.tail + leaf.levels.error.max()
         grid = torch.exp(BIN * torch.arange(first, last, dtype=torch.float64))
-        return Moments(snr, between, entropy, square, spectra, grid, error)
+        return Moments(snr, between, entropy, excess, spectra, grid, error)
 
     def _rate(self, snr: Tensor) -> Tensor:
         """γ + d/tr Cov: the averages times this vary little from panel to panel."""
@@ -172,8 +179,9 @@ class Curves:
             rows = slice(number * NODES, (number + 1) * NODES)
             width = PANEL_WIDTH / 2**depth
             part = _trimmed(levels, rows)
-            tail = _tail(part, self._rate(part.snr))
-            goal = SAMPLED_TOLERANCE if self.sampled else TOLERANCE
+            tail, size = _tail(part, self._rate(part.snr))
+            noise = max(NEGLIGIBLE, NOISE * float(part.error.max()))
+            goal = SAMPLED_TOLERANCE if self.sampled else max(noise, TOLERANCE * min(1.0, size))
             resolved = tail <= goal or depth == MAX_HALVINGS
             panel = _Panel(width * index, width * (index + 1), part, tail, resolved)
             self._panels[(depth, index)] = panel
@@ -212,22 +220,25 @@ def _trimmed(levels: Moments, rows: slice) -> Moments:
         levels.snr[rows],
         levels.between[:, rows],
         levels.label_entropy[:, rows],
-        levels.square[:, rows],
+        levels.excess[:, rows],
         {name: w[:, rows, bins].clone() for name, w in levels.spectra.items()},
         levels.grid[bins],
         levels.error[rows],
     )
 
 
-def _tail(levels: Moments, rate: Tensor) -> float:
-    """Largest of the last two Chebyshev coefficients of the panel's averages, dimensionless."""
+def _tail(levels: Moments, rate: Tensor) -> tuple[float, float]:
+    """Largest of the last two Chebyshev coefficients of the panel's averages, and of the averages.
+
+    Both dimensionless.
+    """
     middle = torch.exp(torch.log(levels.snr).mean())
     growth = torch.log1p(middle * levels.grid)
     curves = torch.stack(
         [
             (rate * levels.between).mean(0),
             levels.label_entropy.mean(0),
-            (rate.square() * levels.square).mean(0),
+            (rate.square() * levels.excess).mean(0),
             *((w @ growth).mean(0) for w in levels.spectra.values()),
         ]
     )
@@ -235,7 +246,7 @@ def _tail(levels: Moments, rate: Tensor) -> float:
     angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
     cosines = torch.cos(order.unsqueeze(-1) * angle)
     coefficients = (2 / NODES) * curves @ cosines.mT
-    return float(coefficients.abs().max())
+    return float(coefficients.abs().max()), float(curves.abs().max())
 
 
 def _chebyshev_nodes() -> Tensor:

@@ -1,33 +1,20 @@
-r"""What x_t tells about x_0 and about the component label, averaged over x_t ~ q (§4).
+r"""Rules that average over x_t ~ q what it tells about x_0 and about the label (§4, §9.1).
 
-At each signal-to-noise ratio γ, with y = x_t/√ᾱ_t = x_0 + N(0, I/γ), C_k = S_k + I/γ,
-V_k = S_k (I + γ S_k)⁻¹ and μ_k = m_k + S_k C_k⁻¹ (y − m_k) (docs/theory.md §3.3),
-
-    C(y) = Cov(x_0 | x_t) = Σ_k r_k V_k + Σ_k r_k (μ_k − μ̄)(μ_k − μ̄)ᵀ.
-
-All differences are taken from the component that a point belongs to, so nothing cancels however
-far apart the components are.
+In d = 1 panels, in d = 2 lattices, in d >= 3 scrambled Sobol points; what is averaged is said in
+:mod:`smdtheory.truth.table`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from smdtheory.estimate import ROUNDING
 from smdtheory.truth import rules
-from smdtheory.truth.covariance import covariance_summary
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
-from smdtheory.truth.spectral import SpectralCovariance
-
-BIN = 0.03
-"""Spacing of the grid in log v; six-point interpolation on it is accurate to 4e-12."""
-
-STENCIL = 6
-"""Points of the local Lagrange interpolation in log v."""
+from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.table import SPECTRA, Moments, Table
 
 MAX_SCALE_RATIO = 100.0
 """In d = 2, components whose variances differ by more than this are sampled: a lattice fitted to
@@ -38,8 +25,13 @@ LATTICE_STEPS = tuple(0.8 / 2 ** (n / 2) for n in range(9))
 and each of the others, down to 0.05, has twice the points of the one before."""
 
 LATTICE_TOLERANCE = 1e-7
-"""The lattice is fine enough when it agrees to this with the one before, which is reported as its
-error: a shorter step by √2 raises an error to about the power √2."""
+"""The lattice is fine enough when its error is below this, relative to averages below 1. A shorter
+step by √2 raises an error to about the power √2, so the error is taken to be the difference from
+the lattice before, or the square of the difference before that one if it is larger: two lattices
+may agree by chance."""
+
+NEGLIGIBLE = 1e-14
+"""No average is refined beyond this."""
 
 GOLDEN_ANGLE = 2.399963
 """Radians between the orientations of successive lattices."""
@@ -50,34 +42,6 @@ SAMPLED_POINTS = 4096
 MAX_DIM = 128
 """Largest d for which the posterior covariance is formed as a matrix at every point."""
 
-SPECTRA = ("isotropic_x", "diagonal", "full")
-"""Families whose variances depend on x_t: their distribution is kept, not only its mean."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Averages over x_t at L levels; R replicates when sampled, R = 1 by quadrature.
-
-    Attributes:
-        snr: γ, (L,).
-        between: (R, L), E tr Cov(μ_k | x_t): the part of the MMSE that a known label would remove.
-        label_entropy: (R, L), E H(r(x_t)).
-        square: (R, L), E‖Cov(x_0|x_t)‖_F².
-        spectra: for each family of :data:`SPECTRA`, weights (R, L, N) on ``grid``: for smooth f,
-            Σ_n weights_n f(grid_n) is E Σ_i f(v_i), v_i the variances of x_0 given x_t that the
-            family can represent.
-        grid: (N,), values of v.
-        error: (L,), error of γ·between, label_entropy and γ²·square, the largest of the three.
-    """
-
-    snr: Tensor
-    between: Tensor
-    label_entropy: Tensor
-    square: Tensor
-    spectra: dict[str, Tensor]
-    grid: Tensor
-    error: Tensor
-
 
 def sampled(mixture: GaussianMixture) -> bool:
     """Whether expectations are taken by sampling (d >= 3, or very unequal scales in d = 2)."""
@@ -86,19 +50,6 @@ def sampled(mixture: GaussianMixture) -> bool:
     smallest, largest = mixture.spectral.smallest(), mixture.spectral.largest()
     ratio = float(largest.max() / smallest.min())
     return mixture.dim >= 3 or ratio > MAX_SCALE_RATIO
-
-
-def log_grid(mixture: GaussianMixture, snr: Tensor, shared: Tensor) -> Tensor:
-    """Grid in log v that covers every variance of x_0 given x_t at the levels ``snr``."""
-    floor = torch.cat([mixture.spectral.smallest(), shared]).min()
-    spread = mixture.means - mixture.means[:1]
-    largest = torch.cat([mixture.spectral.largest(), shared]).max()
-    ceiling = largest + 4 * spread.square().sum(-1).max()
-    top = snr[torch.isfinite(snr)].max() if bool(torch.isfinite(snr).any()) else snr.new_zeros(())
-    low = torch.log(floor / (1 + top * floor)) - 4 * BIN
-    high = torch.log(ceiling) + 4 * BIN
-    first, last = int(torch.floor(low / BIN)), int(torch.ceil(high / BIN))
-    return BIN * torch.arange(first, last + 1, dtype=torch.float64)
 
 
 def moments(
@@ -129,23 +80,21 @@ def moments(
             "samples, or project the mixture on fewer dimensions."
         )
     beside = torch.zeros(0, dtype=torch.float64) if shared is None else shared
-    table = _Table(mixture, snr, beside, rules.SCRAMBLES if sampled(mixture) else 1)
-    if mixture.num_components == 1:
-        origin = torch.zeros(1, 1, mixture.dim, dtype=torch.float64)
-        table.add(torch.arange(len(snr)), torch.zeros(1), origin, torch.ones(1, 1))
-        return table.finish()
     if sampled(mixture):
         share = max(64, 2 ** int(math.log2(SAMPLED_POINTS / mixture.num_components)))
-        _sample(table, points or share, seed)
-    elif mixture.dim == 1:
-        _graded(table)
-    else:
-        _lattices(table)
-    return table.finish()
+        normals = rules.sobol_normals(mixture.dim, points or share, seed)
+        return _joined([_sampled(Table(mixture, snr, beside), u) for u in normals])
+    table = Table(mixture, snr, beside)
+    if mixture.num_components == 1:
+        origin = torch.zeros(1, mixture.dim, dtype=torch.float64)
+        table.add(table.everywhere, torch.arange(1), origin, origin.new_ones(1))
+        return table.finish()
+    return _graded(table) if mixture.dim == 1 else _lattices(table)
 
 
-def _graded(table: _Table) -> None:
+def _graded(table: Table) -> Moments:
     """d = 1: panels, with a rule of lower order beside it for the error."""
+    coarse = torch.zeros_like(table.scalars)
     std = (
         table.mixture.spectral.map(lambda v: v).diagonals()[:, 0] + 1 / table.snr[:, None]
     ).sqrt()
@@ -159,218 +108,58 @@ def _graded(table: _Table) -> None:
         for level in (~alone).nonzero().flatten().tolist():
             groups.append((torch.tensor([level]), rules.graded_edges(shift[level], ratio[level])))
         for levels, edges in groups:
-            for order, coarse in ((10, False), (7, True)):
+            for order, target in ((10, None), (7, coarse)):
                 u, weight = rules.panel_nodes(edges, order)
                 u = u.unsqueeze(-1)
-                weight = rules.normal_weights(u, weight)
-                table.add(levels, torch.tensor([k]), u[None], weight[None], coarse=coarse)
+                table.add(levels, torch.tensor([k]), u, rules.normal_weights(u, weight), target)
+    table.error = ((table.scalars - coarse).abs() * table.scale()).amax(-1)
+    return table.finish()
 
 
-def _lattices(table: _Table) -> None:
+def _lattices(table: Table) -> Moments:
     """d = 2: a finer lattice at each level until the averages agree.
 
     Each lattice is turned by another angle, so that two of them do not agree by the symmetry of
     the mixture.
     """
     components = torch.arange(table.mixture.num_components)
-    levels = torch.arange(len(table.snr))
+    levels = table.everywhere
+    table.error[:] = torch.inf  # becomes the change in the averages from lattice to lattice
     for number, step in enumerate(LATTICE_STEPS):
-        before = table.scalars[0, levels].clone()
+        before, change_before = table.scalars[levels].clone(), table.error[levels]
         table.clear(levels)
         u, weight = rules.lattice(step, number * GOLDEN_ANGLE)
-        table.add(levels, components, u[None], weight[None])
-        change = ((table.scalars[0, levels] - before).abs() * table.scale(levels)).amax(-1)
+        table.add(levels, components, u, weight)
         if number == 0:
             continue
-        table.error[levels] = change + ROUNDING * table.mixture.num_components
-        levels = levels[change > LATTICE_TOLERANCE]
+        scale = table.scale()[levels]
+        size = (table.scalars[levels].abs() * scale).amax(-1).clamp(max=1)
+        change = ((table.scalars[levels] - before).abs() * scale).amax(-1)
+        table.error[levels] = change
+        error = torch.maximum(change, change_before.square())
+        done = error <= LATTICE_TOLERANCE * size + NEGLIGIBLE
+        table.error[levels[done]] = error[done] + ROUNDING * table.mixture.num_components
+        levels = levels[~done]
         if len(levels) == 0:
             break
+    return table.finish()
 
 
-def _sample(table: _Table, points: int, seed: int) -> None:
-    """d >= 3: the same scrambled Sobol points at every level and component."""
-    normals = rules.sobol_normals(table.mixture.dim, points, seed)
-    weight = torch.full(normals.shape[:2], 1 / points, dtype=torch.float64)
+def _sampled(table: Table, u: Tensor) -> Moments:
+    """d >= 3: the Sobol points u (n, d) of one scrambling, the same at every level."""
     components = torch.arange(table.mixture.num_components)
-    table.add(torch.arange(len(table.snr)), components, normals, weight)
+    table.add(table.everywhere, components, u, u.new_full((len(u),), 1 / len(u)))
+    return table.finish()
 
 
-class _Table:
-    """Running sums of the averages, filled by :meth:`add`."""
-
-    def __init__(
-        self, mixture: GaussianMixture, snr: Tensor, shared: Tensor, replicates: int
-    ) -> None:
-        self.mixture, self.snr = mixture, snr
-        self.log_v = log_grid(mixture, snr, shared)
-        self.beside = shared / (1 + snr.unsqueeze(-1) * shared)  # their variance given x_t, (L, m)
-        self.dim = mixture.dim + len(shared)
-        levels, size = len(snr), len(self.log_v)
-        self.scalars = torch.zeros(replicates, levels, 3, dtype=torch.float64)
-        self.coarse = torch.zeros(replicates, levels, 3, dtype=torch.float64)
-        self.names = SPECTRA if self.dim > 1 else SPECTRA[-1:]
-        self.weights = {
-            name: torch.zeros(replicates, levels, size, dtype=torch.float64) for name in self.names
-        }
-        self.error = torch.zeros(levels, dtype=torch.float64)
-        self.used_coarse = False
-
-    def scale(self, levels: Tensor) -> Tensor:
-        """Factors (·, 3) that make the three averages dimensionless."""
-        gamma = self.snr[levels]
-        finite = torch.where(torch.isfinite(gamma), gamma, 0.0)
-        return torch.stack([finite, torch.ones_like(gamma), finite.square()], -1)
-
-    def clear(self, levels: Tensor) -> None:
-        """Forget what has been summed at ``levels``."""
-        self.scalars[:, levels] = 0
-        for weights in self.weights.values():
-            weights[:, levels] = 0
-
-    def add(
-        self,
-        levels: Tensor,
-        components: Tensor,
-        u: Tensor,
-        weight: Tensor,
-        *,
-        coarse: bool = False,
-    ) -> None:
-        """Add points u (R, n, d) with ``weight`` (R, n) of each component at each level."""
-        replicates, count, dim = u.shape
-        anchors = torch.cartesian_prod(levels, components.to(levels)).reshape(-1, 2)
-        K = self.mixture.num_components
-        # the widest working array is (anchors, K, d, n), or (anchors, n, d, d) for d > K
-        width = K * dim if dim <= 2 else max(K * dim, dim * dim)
-        chunk = max(1, min(count, 8 * BLOCK_ELEMENTS // width))
-        batch = max(1, 8 * BLOCK_ELEMENTS // (width * chunk))
-        for r in range(replicates):
-            for pairs in torch.split(anchors, batch):
-                for points, mass in zip(
-                    torch.split(u[r], chunk), torch.split(weight[r], chunk), strict=True
-                ):
-                    self._add_block(r, pairs[:, 0], pairs[:, 1], points, mass, coarse)
-        self.used_coarse |= coarse
-
-    def _add_block(
-        self, r: int, level: Tensor, k: Tensor, u: Tensor, weight: Tensor, coarse: bool
-    ) -> None:
-        mass = self.mixture.weights[k].unsqueeze(-1) * weight  # (A, n)
-        entropy, within, deviation, resp = self._posterior(level, k, u)
-        summary = covariance_summary(within, deviation, resp)
-        beside = self.beside[level]  # (A, m)
-        square = summary.square + beside.square().sum(-1, keepdim=True)
-        values = torch.stack([summary.between, entropy, square], -1)
-        target = self.coarse if coarse else self.scalars
-        target[r].index_add_(0, level, (mass.unsqueeze(-1) * values).sum(1))
-        if not coarse:
-            trace = summary.diagonal.sum(1) + beside.sum(-1, keepdim=True)
-            variances = {
-                "isotropic_x": (trace / self.dim).unsqueeze(1),
-                "diagonal": summary.diagonal,
-                "full": summary.full,
-            }
-            for name in self.names:
-                self._deposit(self.weights[name][r], level, mass, variances[name])
-
-    def _posterior(
-        self, level: Tensor, k: Tensor, u: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Responsibilities and component means at points u (n, d) of A (level, component) pairs.
-
-        Returns:
-            label entropy (A, n), variances V_k as matrices (A, K, d, d) or as diagonals (A, K, d),
-            deviations μ_k − μ̄ (A, K, d, n), responsibilities (A, K, n).
-        """
-        mixture = self.mixture
-        noise = (1 / self.snr[level])[:, None, None]  # (A, 1, 1)
-        gamma = self.snr[level][:, None, None]
-        marginal = mixture.spectral.map(lambda v: v + noise)  # (A, K, ·)
-        own = _pick(marginal, k)
-        step = own.apply_columns(torch.sqrt, u.mT[None, None])[:, 0]  # (A, d, n)
-        offset = (mixture.means[k].unsqueeze(1) - mixture.means)[..., None]  # m_k − m_j
-        diff = offset + step.unsqueeze(1)  # y − m_j, (A, K, d, n)
-        joint = (mixture.logits - 0.5 * marginal.log_det()).unsqueeze(
-            -1
-        ) - 0.5 * marginal.mahalanobis_columns(diff)
-        log_resp = torch.log_softmax(joint, 1)
-        resp = log_resp.exp()
-        entropy = -(resp * log_resp.clamp(min=-800.0)).sum(1)  # r is 0 below e^-745
-        mean = self._means(k, noise, step, offset)
-        centre = torch.einsum("akdn,akn->adn", mean, resp)
-        deviation = mean - centre.unsqueeze(1)
-        posterior = mixture.spectral.map(lambda v: 1 / (1 / v + gamma))
-        aligned = posterior.basis is None or posterior.is_isotropic
-        within = posterior.diagonals() if aligned else posterior.matrices()
-        return entropy, within, deviation, resp
-
-    def _means(self, k: Tensor, noise: Tensor, step: Tensor, offset: Tensor) -> Tensor:
-        """μ_j up to a term that all j share, (A, K, d, n), at y = m_k + ``step``.
-
-        With H = I − S C⁻¹ = C⁻¹/γ, μ_j − μ_k = (H_k − H_j) step − H_j (m_k − m_j), and
-        H_k − H_j = γ H_j (S_j − S_k) H_k: nothing cancels, neither for γS → 0 nor for γS → ∞.
-        """
-        prior = self.mixture.spectral.map(lambda v: v.expand(len(k), *v.shape))
-        own = _pick(prior, k)
-        pull = own.map(lambda v: 1 / (v + noise)).apply_columns(_same, step.unsqueeze(1))
-        change = prior.apply_columns(_same, pull) - own.apply_columns(_same, pull)
-        return prior.map(lambda v: 1 / (1 + v / noise)).apply_columns(_same, change - offset)
-
-    def _deposit(self, target: Tensor, level: Tensor, mass: Tensor, values: Tensor) -> None:
-        """Spread ``mass`` (A, n) at ``values`` (A, m, n) over the grid in log v."""
-        finite = torch.isfinite(self.snr[level])
-        if not bool(finite.any()):
-            return
-        level, mass, values = level[finite], mass[finite], values[finite]
-        place = (torch.log(values) - self.log_v[0]) / BIN
-        left = place.floor().clamp(STENCIL // 2 - 1, len(self.log_v) - STENCIL // 2 - 1)
-        fraction = place - left
-        start = left.long() - (STENCIL // 2 - 1) + (level * len(self.log_v))[:, None, None]
-        flat = target.view(-1)
-        mass = mass.unsqueeze(1)
-        nodes = range(1 - STENCIL // 2, 1 + STENCIL // 2)
-        for i, node in enumerate(nodes):
-            weight = mass
-            for other in nodes:
-                if other != node:
-                    weight = weight * ((fraction - other) / (node - other))
-            flat.index_add_(0, (start + i).flatten(), weight.expand_as(place).flatten())
-
-    def finish(self) -> Moments:
-        """The averages as :class:`Moments`."""
-        if self.used_coarse:
-            change = (self.scalars - self.coarse)[0].abs() * self.scale(torch.arange(len(self.snr)))
-            self.error = change.amax(-1)
-        if self.dim > 1:
-            self.weights["isotropic_x"] *= self.dim
-            everywhere, one = torch.arange(len(self.snr)), torch.ones(len(self.snr), 1)
-            for name in ("diagonal", "full"):
-                for target in self.weights[name]:
-                    self._deposit(target, everywhere, one.double(), self.beside.unsqueeze(-1))
-        spectra = {name: self.weights[name if name in self.weights else "full"] for name in SPECTRA}
-        return Moments(
-            self.snr,
-            self.scalars[..., 0],
-            self.scalars[..., 1],
-            self.scalars[..., 2],
-            spectra,
-            torch.exp(self.log_v),
-            self.error,
-        )
-
-
-def _same(v: Tensor) -> Tensor:
-    return v
-
-
-def _pick(spectral: SpectralCovariance, k: Tensor) -> SpectralCovariance:
-    """Component k[a] of batch element a, as one component with batch (A,)."""
-    rows = torch.arange(len(k))
-    basis = None if spectral.basis is None else spectral.basis[k].unsqueeze(1)
-    return SpectralCovariance(
-        basis,
-        spectral.eigenvalues[rows, k].unsqueeze(1),
-        spectral.residual[rows, k].unsqueeze(1),
-        spectral.dim,
+def _joined(parts: list[Moments]) -> Moments:
+    """Replicates side by side."""
+    return Moments(
+        parts[0].snr,
+        torch.cat([part.between for part in parts]),
+        torch.cat([part.label_entropy for part in parts]),
+        torch.cat([part.excess for part in parts]),
+        {name: torch.cat([part.spectra[name] for part in parts]) for name in SPECTRA},
+        parts[0].grid,
+        parts[0].error,
     )

@@ -19,11 +19,12 @@ import torch
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
-REACH = 8.5
-"""Panels stop at this many standard deviations: the mass beyond is 2e-17."""
+REACH = 10.0
+"""Panels stop at this many standard deviations: the mass beyond is 2e-23, which
+still counts where a rare wide component has a variance many times larger."""
 
-LATTICE_REACH = 7.5
-"""Lattices stop at this radius: the mass beyond is 6e-13."""
+LATTICE_REACH = 8.0
+"""Lattices stop at this radius: the mass beyond is 1e-14."""
 
 PANEL = 0.5
 """Width of a Gauss–Legendre panel in standard deviations."""

@@ -80,6 +80,14 @@ class SpectralCovariance:
             total = total + (self.dim - self.rank) * function(self.residual)
         return total
 
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (*B, K, m) and how often each occurs (m,): a residual occurs d − r times."""
+        counts = self.eigenvalues.new_ones(self.rank)
+        if not self.has_complement:
+            return self.eigenvalues, counts
+        values = torch.cat([self.eigenvalues, self.residual.unsqueeze(-1)], -1)
+        return values, torch.cat([counts, counts.new_tensor([self.dim - self.rank])])
+
     def log_det(self) -> Tensor:
         """log det S_k, shape (*B, K)."""
         return self.sum(torch.log)

@@ -95,8 +95,8 @@ def check_covariances(covariances: Any, means: Tensor) -> SpectralCovariance:
         if bool(bad.any()):
             k = int(bad.nonzero()[0])
             raise ValueError(
-                f"covariances must be symmetric; component {k} differs from its transpose by "
-                f"{float(asymmetry[k]):.3g}. Pass (S + S.mT) / 2 if that is rounding."
+                f"covariances must be symmetric; received a component {k} that differs from its "
+                f"transpose by {float(asymmetry[k]):.3g}. Pass (S + S.mT) / 2 if that is rounding."
             )
         spectral = SpectralCovariance.dense((tensor + tensor.mT) / 2)
     else:
