@@ -273,14 +273,14 @@ def test_unknown_family_says_which_there_are() -> None:
         best_gaussian_errors(presets.line(2), Schedule.cosine(2), "fulll")
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3])
-def test_components_of_weight_zero_change_nothing(dim: int) -> None:
+@pytest.mark.parametrize(("dim", "close"), [(1, 1e-9), (2, 1e-6), (3, 1e-3)])
+def test_components_of_weight_zero_change_nothing(dim: int, close: float) -> None:
     """Two of them at one place: their responsibilities there would be 0/0."""
     means = torch.arange(4.0).unsqueeze(-1).expand(4, dim)
     padded = GaussianMixture([0.0, 0.4, 0.6, 0.0], means[[0, 1, 2, 0]], 0.1)
     plain = GaussianMixture([0.4, 0.6], means[1:3], 0.1)
-    assert float(entropy(padded)) == pytest.approx(float(entropy(plain)), abs=1e-6)
+    assert float(entropy(padded)) == pytest.approx(float(entropy(plain)), abs=close)
     chain = Schedule.cosine(4)
     for family in ("fixed_small", "full"):
         found, wanted = (best_gaussian_errors(q, chain, family) for q in (padded, plain))
-        assert torch.allclose(found.value, wanted.value, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(found.value, wanted.value, rtol=0, atol=close)
