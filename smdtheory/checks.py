@@ -94,10 +94,24 @@ def real_tensor(name: str, value: Any, *, finite: bool = True) -> Tensor:
         raise TypeError(
             f"{name} must be a dense array of real numbers; received {shown(value)}"
         ) from error
-    if not bool((torch.isfinite(tensor) if finite else ~torch.isnan(tensor)).all()):
+    low, high = extremes(tensor)
+    if math.isnan(low) or (finite and math.isinf(max(high, -low))):
         rule = "be finite" if finite else "not contain NaN"
         raise ValueError(f"{name} must {rule}; received {shown(value)}")
     return tensor
+
+
+def extremes(tensor: Tensor) -> tuple[float, float]:
+    """The least and the largest entry, both NaN if there is one; 0 and 0 if there are none.
+
+    Example:
+        >>> extremes(torch.tensor([3.0, -1.0]))
+        (-1.0, 3.0)
+    """
+    if tensor.numel() == 0:
+        return 0.0, 0.0
+    low, high = tensor.detach().aminmax()
+    return float(low), float(high)
 
 
 def _from_array(value: Any) -> Tensor:

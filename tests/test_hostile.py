@@ -428,7 +428,7 @@ def wild_arguments(draw: st.DrawFn) -> tuple[Any, Any, Any]:
         covariances = np.abs(some(*shape)) ** 2
         if len(shape) == 3:
             factor = some(*shape, of=st.floats(-1, 1))
-            covariances = draw(wild) ** 2 * factor @ factor.swapaxes(1, 2)
+            covariances = np.square(draw(wild)) * factor @ factor.swapaxes(1, 2)
     return weights, some(K, d) * draw(st.sampled_from([-1, 1])), covariances
 
 

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 
 from smdtheory import GaussianMixture, presets
 from smdtheory.truth import validate
-from smdtheory.truth.mixture import BLOCK_ELEMENTS
+from smdtheory.truth.density import BLOCK_ELEMENTS
 from smdtheory.truth.spectral import SpectralCovariance
 
 DIMS = st.integers(1, 3)

@@ -18,7 +18,8 @@ from scipy.special import rel_entr
 from scipy.stats import beta
 from torch import Tensor
 
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
+from smdtheory.truth.density import BLOCK_ELEMENTS
+from smdtheory.truth.mixture import GaussianMixture
 
 LEVELS = 32
 """Levels of log q that space is cut into, all components together."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
+from smdtheory.truth.density import BLOCK_ELEMENTS
+from smdtheory.truth.mixture import GaussianMixture
 
 
 def ancestral_draws(

@@ -20,7 +20,8 @@ from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.divergence import pointwise_divergence
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture, check_mixture
+from smdtheory.truth.density import BLOCK_ELEMENTS
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.moments import GOLDEN_ANGLE, LATTICE_STEPS, MAX_SCALE_RATIO
 from smdtheory.truth.posterior import marginal_at
 from smdtheory.truth.spectral import SpectralCovariance

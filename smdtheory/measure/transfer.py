@@ -30,7 +30,8 @@ from smdtheory.measure.panels import (
 from smdtheory.measure.paths import model_law
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
+from smdtheory.truth.density import BLOCK_ELEMENTS
+from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.posterior import marginal_at
 
 ORDER, COARSE_ORDER = 12, 8

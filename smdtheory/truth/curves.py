@@ -22,7 +22,7 @@ from smdtheory.truth.table import SPECTRA, Moments
 PANEL_WIDTH = 3.0
 """Width of an undivided panel in log γ."""
 
-NODES = 16
+NODES = 24
 """Chebyshev nodes on a panel."""
 
 NOISE = 1e-3

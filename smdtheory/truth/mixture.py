@@ -14,10 +14,8 @@ from torch.distributions import Distribution, constraints
 
 from smdtheory.checks import instance, real_tensor, shape, shown
 from smdtheory.truth import validate
+from smdtheory.truth.density import log_density
 from smdtheory.truth.spectral import SpectralCovariance
-
-BLOCK_ELEMENTS = 2**16
-"""Numbers per working block (512 KiB in float64): a few of them fit the second-level cache."""
 
 
 class GaussianMixture(Distribution):
@@ -180,11 +178,15 @@ class GaussianMixture(Distribution):
     def component_log_prob(self, x: Tensor) -> Tensor:
         """log w_k + log N(x; m_k, S_k) for points (*S, *B, d), shape (*S, *B, K)."""
         quadratic = self.spectral.mahalanobis(x.unsqueeze(-2) - self.means)
-        return self.logits + self._log_norm() - 0.5 * quadratic
+        return self._constant() - 0.5 * quadratic
 
     def _log_norm(self) -> Tensor:
         log_two_pi = torch.log(self.means.new_tensor(2 * torch.pi))
         return -0.5 * (self.spectral.log_det() + self.dim * log_two_pi)
+
+    def _constant(self) -> Tensor:
+        """log w_k + log N(m_k; m_k, S_k), shape (*B, K)."""
+        return self.logits + self._log_norm()
 
     def log_prob(self, value: Any) -> Tensor:
         """log q(x) in nats for points (*S, *B, d), shape (*S, *B).
@@ -197,16 +199,10 @@ class GaussianMixture(Distribution):
         if self.means.ndim > 2:
             return torch.logsumexp(self.component_log_prob(x), -1)
         points = x.reshape(-1, self.dim)
-        constant = (self.logits + self._log_norm()).unsqueeze(-1)
-        means = self.means.unsqueeze(-1)
-        size = max(128, BLOCK_ELEMENTS // (self.num_components * self.dim))
-        blocks = [
-            torch.logsumexp(
-                constant - 0.5 * self.spectral.mahalanobis_columns(block.mT.contiguous() - means), 0
-            )
-            for block in torch.split(points, size)
-        ]
-        return torch.cat(blocks).reshape(x.shape[:-1]) if blocks else x.new_zeros(x.shape[:-1])
+        if len(points) == 0:
+            return x.new_zeros(x.shape[:-1])
+        density = log_density(self._constant(), self.means, self.spectral, points)
+        return density.reshape(x.shape[:-1])
 
     def responsibilities(self, x: Any) -> Tensor:
         """r_k(x) = P(component k | x) for points (*S, *B, d), shape (*S, *B, K).

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from smdtheory.truth.covariance import covariance_summary
+from smdtheory.truth.density import BLOCK_ELEMENTS
 from smdtheory.truth.histogram import Histogram, log_grid
-from smdtheory.truth.mixture import BLOCK_ELEMENTS, GaussianMixture
+from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
 SPECTRA = ("isotropic_x", "diagonal", "full")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import broadcast, instance, real_tensor, shown
+from smdtheory.checks import broadcast, extremes, instance, real_tensor, shown
 from smdtheory.truth.spectral import SpectralCovariance
 
 WEIGHT_TOLERANCE = 1e-6
@@ -207,10 +207,11 @@ def extends(small: Sequence[int], large: Sequence[int]) -> bool:
 
 
 def _bounded(name: str, tensor: Tensor, limit: float) -> Tensor:
-    if not bool((tensor.abs() <= limit).all()):
+    low, high = extremes(tensor)
+    if max(high, -low) > limit:
         raise ValueError(
             f"{name} must be below {limit:.0e} in size; received up to "
-            f"{float(tensor.abs().max()):.3g}. Rescale the data."
+            f"{max(high, -low):.3g}. Rescale the data."
         )
     return tensor
 

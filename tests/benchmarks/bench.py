@@ -28,16 +28,20 @@ from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_momen
 SIZES = ((100_000, 8, 2), (20_000, 49, 2), (5_000, 16, 32), (2_000, 10, 256))
 
 
-def median(function: Callable[[], object], repeats: int = 9) -> float:
-    """Median time of a call, in seconds, after two to warm up."""
-    function()
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def medians(*functions: Callable[[], object]) -> list[float]:
+    """Median times in seconds of functions that take turns, each called ten times in a row.
+
+    The first calls of a turn are not counted: they wait for another library's threads to sleep.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(5):
+        for function, measured in zip(functions, times, strict=True):
+            for call in range(10):
+                start = time.perf_counter()
+                function()
+                if call >= 5:
+                    measured.append(time.perf_counter() - start)
+    return [statistics.median(measured) for measured in times]
 
 
 def peak() -> float:
@@ -69,10 +73,12 @@ def density() -> None:
         array, product = x.numpy(), factors.reshape(K * d, d)
         difference = ours.log_prob(x) - torch.from_numpy(theirs.score_samples(array))
         assert difference.abs().max() < 1e-9
-        a = median(lambda q=ours, x=x: q.log_prob(x))
-        b = median(lambda q=theirs, x=array: q.score_samples(x))
-        c = median(lambda q=peer, x=x: q.log_prob(x), 5)
-        m = median(lambda w=product, x=x: w @ x.mT)
+        a, b, c, m = medians(
+            lambda q=ours, x=x: q.log_prob(x),
+            lambda q=theirs, x=array: q.score_samples(x),
+            lambda q=peer, x=x: q.log_prob(x),
+            lambda w=product, x=x: w @ x.mT,
+        )
         ratios[0].append(b / a)
         ratios[1].append(c / a)
         print(
