@@ -42,6 +42,9 @@ SMALL_STEP = 1.0
 SPECTRUM_ERROR = 1e-11
 """Error of sums over the grid in log v, relative to the weights on it."""
 
+STEPS_TOGETHER = 1024
+"""Steps of a chain worked through at once."""
+
 STEP_NODES = 8
 """Gauss–Legendre nodes in log γ on a small step: exact to 1e-12 on a width of log 2."""
 
@@ -71,12 +74,11 @@ def best_gaussian_errors(
         0.0054408
     """
     ladder = _Ladder(mixture, check_schedule(schedule), check_family(family))
-    T = schedule.steps
-    columns = [ladder.column(t, torch.tensor([t - 1])) for t in range(1, T + 1)]
-    value = torch.cat([c[0] for c in columns], -1)
-    error = torch.cat([c[1] for c in columns], -1)
-    start = value.new_zeros(len(value), 1)
-    return ladder.estimate(torch.cat([start, value], -1), torch.cat([start[0], error]))
+    every = torch.arange(1, schedule.steps + 1)
+    parts = [ladder.steps(t) for t in torch.split(every, STEPS_TOGETHER)]
+    value = torch.cat([torch.zeros_like(parts[0][0][:, :1]), *(part[0] for part in parts)], -1)
+    error = torch.cat([torch.zeros_like(parts[0][1][:1]), *(part[1] for part in parts)])
+    return ladder.estimate(value, error)
 
 
 def error_table(mixture: GaussianMixture, schedule: Schedule, family: Family | str) -> Estimate:
@@ -201,78 +203,86 @@ class _Ladder:
         self.area[:, index] = measure.sum(-1)
         self.moment[:, index] = (measure * (high.unsqueeze(-1) - gamma)).sum(-1)
 
+    def steps(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """M(t − 1, t) for several t (P,): values (R, P) and numerical errors (P,)."""
+        return self._pairs(t, t - 1, self.moment[:, t])
+
     def column(self, t: int, s: Tensor) -> tuple[Tensor, Tensor]:
-        """M(s, t) for one t and several s: values (R, S) and numerical errors (S,)."""
+        """M(s, t) for one t and all s < t: values (R, t) and numerical errors (t,)."""
+        # ∫ (γ_s − γ) c dγ grows with s by Δγ·(area so far) and the step's own
+        area = self.area[:, 1 : t + 1].flip(-1).cumsum(-1).flip(-1)  # [i] is the area from t to i
+        lift = torch.where(s > 0, self.snr[s], 0.0) - self.snr[1 : t + 1]
+        beyond = torch.cat([area[:, 1:], area.new_zeros(self.replicates, 1)], -1)
+        growth = lift * beyond + self.moment[:, 1 : t + 1]
+        return self._pairs(torch.tensor([t]), s, growth.flip(-1).cumsum(-1).flip(-1))
+
+    def _pairs(self, t: Tensor, s: Tensor, integral: Tensor) -> tuple[Tensor, Tensor]:
+        """M(s, t) for s (P,), t (P,) or (1,), integral = ∫ (γ_s − γ) c dγ of the excess (R, P)."""
         gain = self.snr[s] - self.snr[t]
         ratio = gain / self.snr[t]
         small, last = ratio <= SMALL_STEP, s == 0
         value = torch.empty(self.replicates, len(s), dtype=torch.float64)
-        if bool(small.any()):
-            value[:, small] = self._short(t, s[small], gain[small])
-        long = ~small & ~last
-        if bool(long.any()):
-            value[:, long] = self._long(t, s[long], gain[long])
-        if bool(last.any()):
-            value[:, last] = self._last(t).unsqueeze(-1)
+        for form, here in (
+            (self._short, small),
+            (self._long, ~small & ~last),
+            (self._last, last),
+        ):
+            if bool(here.any()):
+                own = t if len(t) == 1 else t[here]
+                value[:, here] = form(own, s[here], gain[here], integral[:, here])
         size = ratio.square().clamp(max=1.0)
         error = size * (self.error[t] + self.error[s] + SPECTRUM_ERROR * self.moved[t - 1])
         scale = torch.where(small, size * self.dim, self.dim + value.abs().amax(0))
         return value, error + ROUNDING * scale
 
-    def _short(self, t: int, s: Tensor, gain: Tensor) -> Tensor:
-        """§5.3. The integral from t to s grows with s by Δγ·(area so far) and the step's own."""
-        first = int(s.min())
-        steps = slice(first + 1, t + 1)
-        area = self.area[:, steps].flip(-1).cumsum(-1).flip(-1)  # [i] is the area from t to i
-        lift = self.snr[first:t] - self.snr[steps]
-        beyond = torch.cat([area[:, 1:], area.new_zeros(self.replicates, 1)], -1)
-        growth = lift * beyond + self.moment[:, steps]
-        integral = growth.flip(-1).cumsum(-1).flip(-1)[:, s - first]
+    def _short(self, t: Tensor, s: Tensor, gain: Tensor, integral: Tensor) -> Tensor:
+        """§5.3, from the excess."""
         if self.fixed:
             return 0.5 * (integral + self._known(t, gain, _excess) + self._larger(t, s, gain))
         return 0.5 * (integral - self._surplus(t, gain, _excess))
 
-    def _long(self, t: int, s: Tensor, gain: Tensor) -> Tensor:
+    def _long(self, t: Tensor, s: Tensor, gain: Tensor, _: Tensor) -> Tensor:
         """§5.1, as a difference of information gains."""
         if self.fixed:
-            gross = gain * self.mmse[:, t - 1 : t] + self._larger(t, s, gain)
+            gross = gain * self.mmse[:, t - 1] + self._larger(t, s, gain)
             surplus = gross - self._known(t, gain, torch.log1p)
         else:
             surplus = self._surplus(t, gain, torch.log1p)
-        labels = self.entropy[:, t : t + 1] - self.entropy[:, s]
-        return 0.5 * surplus - labels
+        return 0.5 * surplus - (self.entropy[:, t] - self.entropy[:, s])
 
-    def _last(self, t: int) -> Tensor:
-        """§5.4: the step to s = 0, cross-entropy minus conditional entropy, (R,)."""
-        unit = self.snr[t : t + 1]  # any unit of v would do: with this one, log v is moderate
+    def _last(self, t: Tensor, s: Tensor, _gain: Tensor, _: Tensor) -> Tensor:
+        """§5.4: the step to s = 0, cross-entropy minus conditional entropy."""
+        unit = self.snr[t]  # any unit of v would do: with this one, log v is moderate
         if self.fixed:
             precision = 1 + unit  # 1/β_{t|0}
             gross = self.mmse[:, t - 1] * precision - self.dim * (1 + torch.log(precision / unit))
             surplus = gross - self._known(t, unit, torch.log)
         else:
-            surplus = self._surplus(t, unit, torch.log)[:, 0]
-        return 0.5 * surplus - (self.entropy[:, t] - self.entropy[:, 0])
+            surplus = self._surplus(t, unit, torch.log)
+        return 0.5 * surplus - (self.entropy[:, t] - self.entropy[:, s])
 
-    def _larger(self, t: int, s: Tensor, gain: Tensor) -> Tensor:
-        """Twice what the variance β_{t|s} costs beyond β̃_{s|t}, (R, S)."""
+    def _larger(self, t: Tensor, s: Tensor, gain: Tensor) -> Tensor:
+        """Twice what the variance β_{t|s} costs beyond β̃_{s|t}, (R, P)."""
         if self.family == "fixed_small":
             return gain.new_zeros(1, 1)
         e = gain / (1 + self.snr[s])
-        return self.dim * _excess(-e) - e * gain * self.mmse[:, t - 1 : t]
+        return self.dim * _excess(-e) - e * gain * self.mmse[:, t - 1]
 
-    def _known(self, t: int, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Σ_k w_k Σ_i function(gain · V_ki), V_ki the eigenvalues of V_k at t, (S,)."""
+    def _known(self, t: Tensor, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Σ_k w_k Σ_i function(gain · V_ki), V_ki the eigenvalues of V_k at t, (P,)."""
         return self.curves.within_sum(function(gain[:, None, None] * self.within[t - 1]))
 
-    def _surplus(self, t: int, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """E Σ_i function(gain · v_i) over the family's variances at t, less _known, (R, S)."""
+    def _surplus(self, t: Tensor, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """E Σ_i function(gain · v_i) over the family's variances at t, less _known, (R, P)."""
         if self.family == "isotropic":
-            mean = self.mmse[:, t - 1 : t] / self.dim
+            mean = self.mmse[:, t - 1] / self.dim
             return self.dim * function(gain * mean) - self._known(t, gain, function)
         weights = self.levels.spectra[self.family][:, t - 1]
-        used = weights.abs().amax(0) > 0
+        used = weights.abs().amax((0, 1)) > 0
         values = function(gain.unsqueeze(-1) * self.levels.grid[used])
-        return weights[:, used] @ values.mT
+        if len(t) == 1:
+            return weights[:, 0, used] @ values.mT
+        return (weights[..., used] * values).sum(-1)
 
 
 def _excess(x: Tensor) -> Tensor:
