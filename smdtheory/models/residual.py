@@ -1,0 +1,89 @@
+r"""The residual variance τ²(γ) of a trained denoiser, by maximum likelihood.
+
+The squared error and the energy score say where a denoiser's draws should lie, not how wide a
+kernel each needs; with the draws fixed, τ² at the knots of its curve maximises
+
+    E log (1/R) Σ_j N(r; r̂(η_j), τ²(γ) I).
+
+For a Gaussian (R = 1) that is E‖r − r̂‖²/d at each level, the best single variance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smdtheory.checks import integer
+from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
+from smdtheory.models.soft_mixture import soft_log_likelihood
+from smdtheory.truth.mixture import GaussianMixture
+
+ROUNDS = 60
+"""Iterations of the quasi-Newton search: far more than the 64 knots need."""
+
+SMOOTHNESS = 0.3
+"""Weight of the squared second differences of log τ², which carry the curve over thin data."""
+
+
+def calibrate(
+    denoiser: LearnedDenoiser, data: GaussianMixture, *, samples: int = 4096, seed: int = 0
+) -> None:
+    """Fit τ²(γ) of ``denoiser`` in place.
+
+    Args:
+        denoiser: with a residual variance for each level: a soft mixture, or a Gaussian of kind
+            ``level``.
+        data: q(x_0).
+        samples: pairs (x_0, x_t), at levels spread evenly over log γ.
+        seed: of the draws.
+
+    Raises:
+        TypeError: if the denoiser has no such variance.
+        ValueError: for fewer than 1024 samples.
+    """
+    curve = getattr(denoiser, "residual", None)
+    if not isinstance(curve, LevelCurve):
+        raise TypeError(
+            f"denoiser must have one residual variance for each level; received "
+            f"{type(denoiser).__name__}. Its covariance is learned, or fixed: nothing to calibrate."
+        )
+    count = integer("samples", samples, low=1024)
+    level, square = _squares(denoiser, data, count, seed)
+    values = torch.zeros_like(curve.log_values, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([values], max_iter=ROUNDS, line_search_fn="strong_wolfe")
+    below, share = LevelCurve.place(level)
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        variance = torch.exp(values[below] + share * (values[below + 1] - values[below]))
+        bend = values.diff(n=2).square().sum() / count
+        value = SMOOTHNESS * bend - soft_log_likelihood(square, variance, denoiser.dim).mean()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        curve.log_values.copy_(values)
+
+
+@torch.no_grad()
+def _squares(
+    denoiser: LearnedDenoiser, data: GaussianMixture, count: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """log γ (N,) and ‖r − r̂(η_j)‖² (N, R)."""
+    generator = torch.Generator().manual_seed(seed)
+    low, high = LEVELS
+    level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    x_0 = data.sample(count, generator=generator)
+    snr = level.exp()
+    noise = torch.randn(x_0.shape, dtype=torch.float64, generator=generator)
+    signal, spread = (1 / (1 + 1 / snr)).sqrt(), (1 / (1 + snr)).sqrt()
+    x_t = signal.unsqueeze(-1) * x_0 + spread.unsqueeze(-1) * noise
+    eta = denoiser.eta()
+    units = denoiser.units(x_t, snr)
+    target = torch.split(units.residual(x_0), 256)
+    squares = [
+        (denoiser.draw(part, eta) - r.unsqueeze(1)).square().sum(-1)
+        for part, r in zip(units.parts(256), target, strict=True)
+    ]
+    return level, torch.cat(squares).double()

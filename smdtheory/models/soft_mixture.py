@@ -1,0 +1,219 @@
+r"""Learned mixtures: the soft mixture with its latent, and the finite mixture.
+
+The soft mixture is p(x_0 | x_t) = ∫ N(η; 0, I) N(x_0; μ_{θ ∪ f(z, t)}(x_t, t), τ² I) dη with the
+latent z = g(η, x_t, t): a hypernetwork f modulates the denoiser μ. It has no closed-form density;
+with R values of η it is a mixture of R components, and that mixture is what is measured. Its
+Kullback-Leibler error falls as R grows (Jensen's inequality).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from smdtheory.checks import integer, shown
+from smdtheory.models.learned import (
+    LearnedDenoiser,
+    LevelCurve,
+    Units,
+    cholesky_factor,
+    normal_log_density,
+)
+from smdtheory.models.networks import Backbone, Hypernetwork, Latent
+from smdtheory.schedule import bridge
+from smdtheory.truth import rules
+from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.spectral import SpectralCovariance
+
+NOISE = 8
+"""Dimension of η."""
+
+POINTS = 2**16
+"""Pairs (x_t, η) that go through the network together."""
+
+
+class SoftMixture(LearnedDenoiser):
+    """A denoiser modulated by a latent.
+
+    Args:
+        dim: d.
+        kernel: "fitted" gives x_0 the residual variance τ²(γ) at every level; "paper" does so at
+            s = 0 alone, and elsewhere the kernel has the bridge's own variance β̃.
+        latents: R, values of η in :meth:`x0`: quasi-random and antithetic, the same at every x_t.
+        width: features of the denoiser.
+        layers: its hidden layers.
+        rank: dimension of the latent z and of the low-rank maps.
+        noise: dimension of η; 0 leaves the hypernetwork without noise, a control.
+        mean: of the data, (d,).
+        variance: of each coordinate of the data.
+
+    Raises:
+        TypeError: if the sizes are not integers.
+        ValueError: for an unknown kernel, sizes below 1, or an odd R.
+
+    Example:
+        >>> denoiser = SoftMixture(2, latents=16, width=16, layers=1)
+        >>> denoiser(torch.zeros(5, 2), 1.0, 2.0)
+        GaussianMixture(components=16, dim=2, batch_shape=(5,))
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        kernel: Literal["fitted", "paper"] = "fitted",
+        *,
+        latents: int = 256,
+        width: int = 192,
+        layers: int = 4,
+        rank: int = 16,
+        noise: int = NOISE,
+        mean: Sequence[float] | Tensor | None = None,
+        variance: float = 1.0,
+    ) -> None:
+        super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
+        if kernel not in ("fitted", "paper"):
+            raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
+        if integer("latents", latents, low=2) % 2:
+            raise ValueError(f"latents must be even, for antithetic pairs; received {latents}")
+        self.kernel, self.latents = kernel, latents
+        self.noise = integer("noise", noise, low=0)
+        sizes = {
+            "width": integer("width", width, low=1),
+            "layers": integer("layers", layers, low=1),
+            "rank": integer("rank", rank, low=1),
+        }
+        self.network = Backbone(dim, dim, **sizes)
+        self.latent = Latent(self.noise, dim, rank)
+        self.hypernetwork = Hypernetwork(rank, **sizes)
+        self.residual = LevelCurve()
+
+    def draw(self, units: Units, eta: Tensor) -> Tensor:
+        """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point."""
+        shape = (len(units.inputs), eta.shape[-2])
+        x = units.inputs.unsqueeze(1).expand(*shape, -1)
+        level = units.level.unsqueeze(1).expand(shape)
+        z = self.latent(eta.expand(*shape, -1), x, level)
+        out: Tensor = self.network(x, level, self.hypernetwork(z, level))
+        return out
+
+    def eta(self) -> Tensor:
+        """Quasi-random antithetic noise (R, e), float32, the same at every call."""
+        device = self.data_mean.device
+        if self.noise == 0:
+            return torch.zeros(self.latents, 0, device=device)
+        half = rules.sobol_normals(self.noise, self.latents // 2, seed=0)[0].float().to(device)
+        return torch.cat([half, -half])
+
+    def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
+        """log (1/R) Σ_j N(r; r̂(η_j), τ² I) of the residuals r of x_0 (B, d), in nats, (B,)."""
+        units = self.units(x_t, snr_t)
+        gap = units.residual(x_0).unsqueeze(1) - self.draw(units, eta)
+        return soft_log_likelihood(gap.square().sum(-1), self.residual(units.level), self.dim)
+
+    def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
+        """R components of equal weight; see :meth:`Denoiser.x0`."""
+        points, snr = self.flat(x_t, snr_t)
+        units = self.units(points, snr)
+        eta, size = self.eta(), max(1, POINTS // self.latents)
+        drawn = torch.cat([self.draw(part, eta) for part in units.parts(size)])
+        means = units.guess.unsqueeze(1) + units.spread.unsqueeze(1) * drawn.double()
+        variance = units.spread.squeeze(-1).square() * self.residual(units.level).double()
+        batch = x_t.shape[:-1]
+        spectral = SpectralCovariance.isotropic(
+            variance.reshape(*batch, 1).expand(*batch, self.latents), self.dim
+        )
+        logits = means.new_zeros(*batch, self.latents)
+        return GaussianMixture.from_spectral(
+            logits, means.reshape(*batch, self.latents, self.dim), spectral
+        )
+
+    def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
+        """p(x_s | x_t), R components; see :meth:`Denoiser.forward`."""
+        law = super().forward(x_t, snr_t, snr_s)
+        if self.kernel == "fitted":
+            return law
+        kernel = bridge(snr_t, snr_s).variance.to(law.means).unsqueeze(-1)
+        variance = torch.where(kernel > 0, kernel, law.spectral.residual)
+        spectral = SpectralCovariance.isotropic(variance, self.dim)
+        return GaussianMixture.from_spectral(law.logits, law.means, spectral)
+
+
+def soft_log_likelihood(square: Tensor, variance: Tensor, dim: int) -> Tensor:
+    """log (1/R) Σ_j N(·; ·, τ² I) from squared distances (B, R) and τ² (B,), shape (B,)."""
+    exponent = -0.5 * square / variance.unsqueeze(-1)
+    norm = 0.5 * dim * torch.log(2 * math.pi * variance)
+    return torch.logsumexp(exponent, -1) - math.log(square.shape[-1]) - norm
+
+
+class FiniteMixture(LearnedDenoiser):
+    """A mixture-density denoiser: K′ Gaussian components with weights, means and covariances.
+
+    Args:
+        dim: d.
+        components: K′.
+        width: features of the network.
+        layers: its hidden layers.
+        mean: of the data, (d,).
+        variance: of each coordinate of the data.
+
+    Raises:
+        TypeError: if the sizes are not integers.
+        ValueError: for sizes below 1.
+
+    Example:
+        >>> denoiser = FiniteMixture(2, 3, width=16, layers=1)
+        >>> denoiser(torch.zeros(5, 2), 1.0, 2.0)
+        GaussianMixture(components=3, dim=2, batch_shape=(5,))
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        components: int = 8,
+        *,
+        width: int = 192,
+        layers: int = 4,
+        mean: Sequence[float] | Tensor | None = None,
+        variance: float = 1.0,
+    ) -> None:
+        super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
+        self.components = integer("components", components, low=1)
+        self.sizes = [1, dim, dim * (dim + 1) // 2]
+        self.network = Backbone(
+            dim,
+            self.components * sum(self.sizes),
+            width=integer("width", width, low=1),
+            layers=integer("layers", layers, low=1),
+        )
+
+    def predict(self, units: Units) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (B, K′), means (B, K′, d), Cholesky factors (B, K′, d, d) of the residual."""
+        raw = self.network(units.inputs, units.level).unflatten(-1, (self.components, -1))
+        logits, means, factors = raw.split(self.sizes, -1)
+        return torch.log_softmax(logits[..., 0], -1), means, cholesky_factor(factors, self.dim)
+
+    def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
+        """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,): exact."""
+        units = self.units(x_t, snr_t)
+        log_weights, means, factors = self.predict(units)
+        gap = units.residual(x_0).unsqueeze(1) - means
+        return torch.logsumexp(log_weights + normal_log_density(gap, factors), -1)
+
+    def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
+        """K′ components; see :meth:`Denoiser.x0`."""
+        points, snr = self.flat(x_t, snr_t)
+        units = self.units(points, snr)
+        log_weights, means, factors = (v.double() for v in self.predict(units))
+        batch, K = x_t.shape[:-1], self.components
+        centres = units.guess.unsqueeze(1) + units.spread.unsqueeze(1) * means
+        scaled = units.spread[..., None, None] * factors
+        matrices = (scaled @ scaled.mT).reshape(*batch, K, self.dim, self.dim)
+        return GaussianMixture.from_spectral(
+            log_weights.reshape(*batch, K),
+            centres.reshape(*batch, K, self.dim),
+            SpectralCovariance.dense(matrices),
+        )
