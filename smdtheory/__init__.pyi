@@ -1,5 +1,6 @@
 from . import estimate as estimate
 from . import families as families
+from . import files as files
 from . import measure as measure
 from . import models as models
 from . import plots as plots

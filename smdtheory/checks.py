@@ -72,6 +72,26 @@ def positive(name: str, value: Any, low: float = 0.0, high: float = math.inf) ->
     return float(value)
 
 
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number within ``low``..``high``.
+
+    Raises:
+        TypeError: if ``value`` is not a number; booleans are not.
+        ValueError: if it is not finite, or out of range.
+
+    Example:
+        >>> number("weight_decay", 0, low=0)
+        0.0
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number; received {shown(value)}")
+    if not (low <= value <= high and abs(value) <= sys.float_info.max):
+        raise ValueError(
+            f"{name} must be finite and lie within {low:g}..{high:g}; received {shown(value)}"
+        )
+    return float(value)
+
+
 def real_tensor(name: str, value: Any, *, finite: bool = True) -> Tensor:
     """``value`` as a float64 tensor (a floating tensor keeps its dtype).
 

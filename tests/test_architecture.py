@@ -1,6 +1,6 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
-checks, families <- estimate, schedule <- truth <- models <- measure <- theory <- sweep.
+checks, families, files <- estimate, schedule <- truth <- models <- measure <- theory <- sweep.
 The plots stand apart.
 """
 
@@ -21,7 +21,7 @@ PACKAGE = Path(smdtheory.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 LAYERS = [
-    {"checks", "families"},
+    {"checks", "families", "files"},
     {"estimate", "schedule"},
     {"truth"},
     {"models"},
@@ -206,7 +206,14 @@ def in_a_fresh_process(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["smdtheory", "smdtheory.families", "smdtheory.truth", "smdtheory.sweep.config"]
+    "module",
+    [
+        "smdtheory",
+        "smdtheory.families",
+        "smdtheory.files",
+        "smdtheory.truth",
+        "smdtheory.sweep.config",
+    ],
 )
 def test_names_and_configurations_come_without_torch(module):
     code = f"import sys, {module}; print({{'torch', 'pandas', 'matplotlib'}} & set(sys.modules))"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from functools import cached_property
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule, presets
-from smdtheory.measure import best_gaussian_errors
+from smdtheory.measure import best_gaussian_errors, ladder
 
 Real = np.longdouble
 Array = NDArray[np.longdouble]
@@ -187,3 +188,13 @@ def test_one_component_has_no_full_error_at_all() -> None:
     mixture = GaussianMixture([1.0], [[0.3, -1.0]], matrix)
     for chain in (Schedule.cosine(20), Schedule.from_snr([1e8, 1.0, 1e-6])):
         assert best_gaussian_errors(mixture, chain, "full").value.abs().max() < 1e-15
+
+
+def test_excess_is_x_minus_log_to_full_relative_accuracy() -> None:
+    """h(x) = x − log(1 + x), from 1e-12 to 1e12 and below 0, by mpmath."""
+    sizes = [10.0**power * digit for power in range(-12, 13) for digit in (1, 2, 4.9, 5.1)]
+    x = torch.tensor([*sizes, *(-v for v in sizes if v < 1), -0.999], dtype=torch.float64)
+    found = ladder._excess(x)
+    with mpmath.workdps(50):
+        wanted = [float(mpmath.mpf(v) - mpmath.log1p(mpmath.mpf(v))) for v in x.tolist()]
+    assert torch.allclose(found, torch.tensor(wanted, dtype=torch.float64), rtol=2e-14, atol=0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from smdtheory.sweep.store import FORMAT, MARKER, Row, Store, canonical, digest, write_atomically
+from smdtheory.files import canonical, digest, write_atomically
+from smdtheory.sweep.store import FORMAT, MARKER, Row, Store
 
 CELL = {"mixture": {"shape": "ring", "modes": 8}, "arm": "full", "seed": 0}
 

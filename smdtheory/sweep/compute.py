@@ -13,6 +13,7 @@ import torch
 
 from smdtheory.estimate import Estimate
 from smdtheory.families import FAMILIES
+from smdtheory.files import digest
 from smdtheory.measure import best_gaussian_errors, global_error, local_errors
 from smdtheory.models import oracle
 from smdtheory.models.denoiser import Denoiser
@@ -20,7 +21,7 @@ from smdtheory.schedule import Schedule
 from smdtheory.sweep.cells import KEPT_TERMS, NUMERICS_VERSION, SOFT_MIXTURE, Cell, Task
 from smdtheory.sweep.config import MixtureSpec
 from smdtheory.sweep.mixtures import build
-from smdtheory.sweep.store import Row, digest
+from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
 
 

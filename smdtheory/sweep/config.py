@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from smdtheory.families import FAMILIES, Family
-from smdtheory.sweep.store import digest
+from smdtheory.files import digest
 
 Shape = Literal["ring", "grid", "line", "random"]
 ScheduleName = Literal["cosine", "linear", "sigmoid"]

@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from smdtheory.files import write_atomically
 from smdtheory.sweep import report
 from smdtheory.sweep.cells import NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
-from smdtheory.sweep.store import Row, write_atomically
+from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
 
 TEXT = {"shape", "schedule", "arm", "method", "global_method", "version", "mixture_id"}

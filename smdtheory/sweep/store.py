@@ -13,15 +13,15 @@ nothing, whatever is killed. Reading is strict JSON and never runs anything.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from smdtheory.files import canonical, digest, write_atomically
 
 FORMAT = {"format": "smdtheory sweep", "version": 1}
 MARKER = "store.json"
@@ -29,43 +29,6 @@ CURE = "Name another with --out."
 FIELDS = {"cell", "numerics", "steps", "rows", "check"}
 
 Row = dict[str, Any]
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text.
-
-    Raises:
-        ValueError: for NaN or infinity, which JSON does not have.
-
-    Example:
-        >>> canonical({"b": 1, "a": [0.5, None]})
-        '{"a":[0.5,null],"b":1}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON of ``value``, in hexadecimal."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` holds all of it or is as it was.
-
-    Raises:
-        OSError: if the folder cannot be written; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 @dataclass
