@@ -1,2 +1,3 @@
 from . import oracle as oracle
+from . import sample as sample
 from .denoiser import Denoiser as Denoiser
