@@ -26,11 +26,14 @@ from smdtheory.measure import (
     best_gaussian_errors,
     ddim_global_error,
     elbo_terms,
+    energy_distance,
     error_table,
     global_error,
     local_error,
     local_errors,
+    mode_coverage,
     prior_gap,
+    sliced_wasserstein,
     split,
 )
 from smdtheory.models.oracle import (
@@ -39,6 +42,7 @@ from smdtheory.models.oracle import (
     ExactSoftMixture,
     TruncatedMixture,
 )
+from smdtheory.models.sample import ancestral, ddim
 from smdtheory.schedule import bridge
 from smdtheory.truth.information import conditional_entropy, entropy, mmse, mutual_information
 from smdtheory.truth.spectral import SpectralCovariance
@@ -52,6 +56,7 @@ GAP = Estimate(torch.tensor(0.1).double(), torch.tensor(0.0).double(), "quadratu
 FEW = 128  # the fewest samples that are accepted
 ONES = torch.ones(2, dtype=torch.float64)
 FLAT = SpectralCovariance.isotropic(ONES, 1)
+POINTS = torch.linspace(-2, 2, 32, dtype=torch.float64).reshape(16, 2)
 
 Door = Callable[[Any], Any]
 
@@ -180,6 +185,40 @@ DOORS: dict[str, Door] = {
     "prior_gap: schedule": lambda v: prior_gap(LINE, v),
     "ddim_global_error: mixture": lambda v: ddim_global_error(v, CHAIN),
     "ddim_global_error: schedule": lambda v: ddim_global_error(LINE, v),
+    "ancestral: denoiser": lambda v: ancestral(v, CHAIN, 2),
+    "ancestral: schedule": lambda v: ancestral(ORACLE, v, 2),
+    "ancestral: count": lambda v: ancestral(ORACLE, CHAIN, v),
+    "ancestral: dim": lambda v: ancestral(ORACLE, CHAIN, 2, dim=v),
+    "ancestral: start, x_t, x": lambda v: ancestral(ORACLE, CHAIN, 2, start=v),
+    "ancestral: generator": lambda v: ancestral(ORACLE, CHAIN, 2, generator=v),
+    "ancestral: trajectory": lambda v: ancestral(ORACLE, CHAIN, 2, trajectory=v),
+    "ancestral: dtype": lambda v: ancestral(ORACLE, CHAIN, 2, dtype=v),
+    "ancestral: device": lambda v: ancestral(ORACLE, CHAIN, 2, device=v),
+    "ancestral: batch": lambda v: ancestral(ORACLE, CHAIN, 2, batch=v),
+    "ddim: denoiser": lambda v: ddim(v, CHAIN, 2),
+    "ddim: schedule": lambda v: ddim(ORACLE, v, 2),
+    "ddim: count": lambda v: ddim(ORACLE, CHAIN, v),
+    "ddim: dim": lambda v: ddim(ORACLE, CHAIN, 2, dim=v),
+    "ddim: start, x_t, x": lambda v: ddim(ORACLE, CHAIN, 2, start=v),
+    "ddim: generator": lambda v: ddim(ORACLE, CHAIN, 2, generator=v),
+    "ddim: trajectory": lambda v: ddim(ORACLE, CHAIN, 2, trajectory=v),
+    "ddim: dtype": lambda v: ddim(ORACLE, CHAIN, 2, dtype=v),
+    "ddim: device": lambda v: ddim(ORACLE, CHAIN, 2, device=v),
+    "ddim: batch": lambda v: ddim(ORACLE, CHAIN, 2, batch=v),
+    "energy_distance: x, y": lambda v: energy_distance(v, POINTS),
+    "energy_distance: y, x": lambda v: energy_distance(POINTS, v),
+    "energy_distance of points: x": lambda v: energy_distance(moved(v), POINTS),
+    "sliced_wasserstein: x, y": lambda v: sliced_wasserstein(v, POINTS),
+    "sliced_wasserstein: y, x": lambda v: sliced_wasserstein(POINTS, v),
+    "sliced_wasserstein of points: x": lambda v: sliced_wasserstein(moved(v), POINTS),
+    "sliced_wasserstein: order": lambda v: sliced_wasserstein(POINTS, POINTS + 1, order=v),
+    "sliced_wasserstein: directions": lambda v: sliced_wasserstein(POINTS, POINTS, directions=v),
+    "sliced_wasserstein: generator": lambda v: sliced_wasserstein(POINTS, POINTS, generator=v),
+    "mode_coverage: mixture, samples": lambda v: mode_coverage(v, POINTS[:, :1]),
+    "mode_coverage: samples": lambda v: mode_coverage(PLANE, v),
+    "mode_coverage of points: samples": lambda v: mode_coverage(PLANE, moved(v)),
+    "mode_coverage: ball": lambda v: mode_coverage(PLANE, POINTS, ball=v),
+    "mode_coverage: share": lambda v: mode_coverage(PLANE, POINTS, share=v),
     "first_order_cap: dim": lambda v: theory.first_order_cap(v, 1.0, 2.0),
     "first_order_cap: snr_t": lambda v: theory.first_order_cap(2, v, 2.0),
     "first_order_cap: snr_s": lambda v: theory.first_order_cap(2, 1.0, v),
@@ -237,6 +276,16 @@ def fitted(**changes: Any) -> SklearnMixture:
     for name, value in changes.items():
         setattr(model, name, value)
     return model
+
+
+def moved(value: Any) -> Any:
+    """Points enough, the first of them replaced by an array of two numbers."""
+    if not isinstance(value, torch.Tensor | np.ndarray) or value.shape != (2,):
+        return POINTS
+    first = torch.as_tensor(np.array(value)) if isinstance(value, np.ndarray) else value
+    if first.layout != torch.strided or first.is_meta or first.is_complex():
+        return POINTS
+    return torch.cat([first[None].to(torch.float64), POINTS])
 
 
 def above(table: Estimate) -> torch.Tensor:

@@ -3,6 +3,7 @@
 - ``ladder``: the best Gaussian of each family, exactly.
 - ``local``: M_t of any denoiser, and its split into three parts.
 - ``overall``: the global error, from below, from above, and exactly in d = 1.
+- ``samples``: what draws tell where the model's density is not at hand.
 """
 
 import lazy_loader as lazy

@@ -9,3 +9,7 @@ from .local import split as split
 from .overall import GlobalError as GlobalError
 from .overall import global_error as global_error
 from .prior import prior_gap as prior_gap
+from .samples import ModeCoverage as ModeCoverage
+from .samples import energy_distance as energy_distance
+from .samples import mode_coverage as mode_coverage
+from .samples import sliced_wasserstein as sliced_wasserstein

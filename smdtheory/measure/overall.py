@@ -24,10 +24,11 @@ from smdtheory.estimate import Estimate
 from smdtheory.measure import local
 from smdtheory.measure.events import lower_confidence_bound
 from smdtheory.measure.panels import OutOfRangeError
-from smdtheory.measure.paths import ancestral_draws, log_path_ratios
+from smdtheory.measure.paths import log_path_ratios
 from smdtheory.measure.prior import prior_gap
 from smdtheory.measure.transfer import transferred_error
 from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.sample import ancestral
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth.mixture import GaussianMixture
 
@@ -121,7 +122,8 @@ def global_error(
     ceiling = min(float(e.interval(1 - risk)[1]) for e in (upper, value) if e is not None)
     lower = 0.0
     if ceiling * count / 2 >= math.log(1 / risk):
-        drawn = ancestral_draws(schedule, denoiser, count, mixture.dim, generator)
+        dim = mixture.dim
+        drawn = ancestral(denoiser, schedule, count, dim=dim, generator=generator, batch=count)
         data = mixture.sample(DATA_DRAWS * count, generator=generator)
         lower = lower_confidence_bound(mixture, data, drawn, 1 - risk)
     bound = torch.tensor(lower, dtype=torch.float64)

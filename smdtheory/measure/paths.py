@@ -1,4 +1,4 @@
-r"""Whole chains: drawn from the model, and drawn from the truth and weighed by the model (§8.3)."""
+r"""Whole chains, drawn from the truth and weighed by the model (docs/theory.md §8.3)."""
 
 from __future__ import annotations
 
@@ -7,42 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.denoiser import Denoiser, model_law
 from smdtheory.schedule import Schedule
 from smdtheory.truth.density import BLOCK_ELEMENTS
 from smdtheory.truth.mixture import GaussianMixture
-
-
-def ancestral_draws(
-    schedule: Schedule,
-    denoiser: Denoiser,
-    count: int,
-    dim: int,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Independent draws (count, d) of p(x_0): N(0, I), taken back one step after the other.
-
-    Args:
-        schedule: the chain.
-        denoiser: p(x_s | x_t).
-        count: number of draws.
-        dim: d.
-        generator: source of randomness; torch's global one if absent.
-
-    Raises:
-        TypeError: if the denoiser returns something else than a mixture at each point.
-
-    Example:
-        >>> from smdtheory.models.oracle import ExactPosterior
-        >>> from smdtheory.truth import presets
-        >>> ancestral_draws(Schedule.cosine(3), ExactPosterior(presets.ring(4)), 5, 2).shape
-        torch.Size([5, 2])
-    """
-    snr = schedule.snr
-    x = torch.randn(count, dim, dtype=torch.float64, generator=generator)
-    for t in range(schedule.steps, 0, -1):
-        x = model_law(denoiser, x, snr[t], snr[t - 1]).sample(generator=generator)
-    return x
 
 
 def log_path_ratios(
@@ -104,27 +72,3 @@ def _log_ratios(
         forward = -0.5 * (noise.square().sum(-1) + mixture.dim * math.log(2 * math.pi * beta[t]))
         ratio = ratio + model_law(denoiser, x, snr[t], snr[t - 1]).log_prob(before) - forward
     return ratio - 0.5 * (x.square().sum(-1) + mixture.dim * math.log(2 * math.pi))
-
-
-def model_law(denoiser: Denoiser, x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> GaussianMixture:
-    """p(x_s | x_t) in float64, without gradients.
-
-    Raises:
-        TypeError: if it is not a :class:`GaussianMixture` with one law for each point.
-
-    Example:
-        >>> from smdtheory.models.oracle import ExactPosterior
-        >>> from smdtheory.truth import presets
-        >>> one = torch.ones((), dtype=torch.float64)
-        >>> model_law(ExactPosterior(presets.ring(4)), torch.zeros(3, 2).double(), one, 2 * one)
-        GaussianMixture(components=4, dim=2, batch_shape=(3,))
-    """
-    with torch.no_grad():
-        law = denoiser(x_t, snr_t, snr_s)
-    if not isinstance(law, GaussianMixture) or law.batch_shape != x_t.shape[:-1]:
-        raise TypeError(
-            "denoiser(x_t, snr_t, snr_s) must return a GaussianMixture with batch_shape "
-            f"{tuple(x_t.shape[:-1])}; received {law!r}. See Denoiser.x0."
-        )
-    exact = law.means.dtype == torch.float64 and law.means.device.type == "cpu"
-    return law if exact else law.to("cpu", torch.float64)

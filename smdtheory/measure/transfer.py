@@ -27,8 +27,7 @@ from smdtheory.measure.panels import (
     panel_rule,
     wanted_parts,
 )
-from smdtheory.measure.paths import model_law
-from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.denoiser import Denoiser, model_law
 from smdtheory.schedule import Schedule
 from smdtheory.truth.density import BLOCK_ELEMENTS
 from smdtheory.truth.mixture import GaussianMixture

@@ -72,3 +72,27 @@ class Denoiser(torch.nn.Module):
         means = c * law.means + c_prime * x_t.to(law.means).unsqueeze(-2)
         spectral = law.spectral.map(lambda v: c.square() * v + variance)
         return GaussianMixture.from_spectral(law.logits, means, spectral)
+
+
+def model_law(denoiser: Denoiser, x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> GaussianMixture:
+    """p(x_s | x_t) in float64 on the device of x_t, without gradients.
+
+    Raises:
+        TypeError: if it is not a :class:`GaussianMixture` with one law for each point.
+
+    Example:
+        >>> from smdtheory.models.oracle import ExactPosterior
+        >>> from smdtheory.truth import presets
+        >>> one = torch.ones((), dtype=torch.float64)
+        >>> model_law(ExactPosterior(presets.ring(4)), torch.zeros(3, 2).double(), one, 2 * one)
+        GaussianMixture(components=4, dim=2, batch_shape=(3,))
+    """
+    with torch.no_grad():
+        law = denoiser(x_t, snr_t, snr_s)
+    if not isinstance(law, GaussianMixture) or law.batch_shape != x_t.shape[:-1]:
+        raise TypeError(
+            "denoiser(x_t, snr_t, snr_s) must return a GaussianMixture with batch_shape "
+            f"{tuple(x_t.shape[:-1])}; received {law!r}. See Denoiser.x0."
+        )
+    exact = law.means.dtype == torch.float64 and law.means.device == x_t.device
+    return law if exact else law.to(x_t.device, torch.float64)
