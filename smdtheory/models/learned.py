@@ -172,5 +172,5 @@ def normal_log_density(gap: Tensor, factor: Tensor) -> Tensor:
     """log N(gap; 0, L Lᵀ) for gap (..., d) and Cholesky factors L (..., d, d), shape (...,)."""
     white = torch.linalg.solve_triangular(factor, gap.unsqueeze(-1), upper=False).squeeze(-1)
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    norm = 0.5 * gap.shape[-1] * math.log(2 * math.pi)
-    return -0.5 * white.square().sum(-1) - log_det - norm
+    square: Tensor = white.square().sum(-1)
+    return -0.5 * (square + gap.shape[-1] * math.log(2 * math.pi)) - log_det

@@ -21,7 +21,7 @@ from smdtheory.truth.mixture import GaussianMixture
 ROUNDS = 60
 """Iterations of the quasi-Newton search: far more than the 64 knots need."""
 
-SMOOTHNESS = 0.3
+SMOOTHNESS = 300.0
 """Weight of the squared second differences of log τ², which carry the curve over thin data."""
 
 
