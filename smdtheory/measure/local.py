@@ -21,7 +21,7 @@ from torch import Tensor
 from smdtheory.checks import integer, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.ladder import best_gaussian_errors
-from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.denoiser import Denoiser, model_law
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
 from smdtheory.truth.curves import curves_of
@@ -217,14 +217,7 @@ class _Step:
         return posterior_at(self.mixture, x_t, self.snr_t, self.snr_s)
 
     def model(self, x_t: Tensor) -> GaussianMixture:
-        with torch.no_grad():
-            law = self.denoiser(x_t, self.snr_t, self.snr_s)
-        if not isinstance(law, GaussianMixture) or law.batch_shape != x_t.shape[:-1]:
-            raise TypeError(
-                "denoiser(x_t, snr_t, snr_s) must return a GaussianMixture with batch_shape "
-                f"{tuple(x_t.shape[:-1])}; received {law!r}. See Denoiser.x0."
-            )
-        return law.to("cpu", torch.float64)
+        return model_law(self.denoiser, x_t, self.snr_t, self.snr_s).to("cpu", torch.float64)
 
     def sampled(self, count: int, seed: int) -> Estimate:
         """M from ``count`` scrambled Sobol draws of (x_s, x_t) for each replicate."""

@@ -14,14 +14,11 @@ Each takes (denoiser, x_0, x_t, snr_t, generator) and returns a scalar, in the u
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from smdtheory.models.configuration import Objective
 from smdtheory.models.learned import LearnedDenoiser
-
-Objective = Callable[[LearnedDenoiser, Tensor, Tensor, Tensor, torch.Generator], Tensor]
 
 LATENTS = 8
 """R, values of η for each point in :func:`likelihood`."""
@@ -63,6 +60,7 @@ def energy(
 
 
 OBJECTIVES: dict[str, Objective] = {"mse": mse, "likelihood": likelihood, "energy": energy}
+"""By name."""
 
 
 def _distance(gap: Tensor) -> Tensor:
