@@ -33,11 +33,24 @@ def rows(heading: str) -> list[list[str]]:
     ]
 
 
-def test_example_runs_and_says_what_it_should():
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+
+
+def said_by(example: str) -> list[str]:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(compile(example, "README.md", "exec"), {})
-    weights, isotropic, full, error = out.getvalue().splitlines()
+    return out.getvalue().splitlines()
+
+
+def test_training_example_runs_with_fewer_steps():
+    assert EXAMPLES[1].count("steps=2000") == 1
+    found, floor = said_by(EXAMPLES[1].replace("steps=2000", "steps=20"))
+    assert re.match(r"\S+ ± \S+ \(sampling\)$", found)
+    assert re.match(r"1\.70097\d* ± \S+ \(quadrature\)$", floor)
+
+
+def test_example_runs_and_says_what_it_should():
+    weights, isotropic, full, error = said_by(EXAMPLES[0])
     assert "[0.5000, 0.5000]" in weights
     assert re.match(r"isotropic \S+ ± \S+ \(quadrature\)$", isotropic)
     assert re.match(r"full \S+ ± \S+ \(quadrature\)$", full)

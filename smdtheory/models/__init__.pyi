@@ -1,4 +1,9 @@
 from . import fit as fit
+from . import objectives as objectives
 from . import oracle as oracle
 from . import sample as sample
 from .denoiser import Denoiser as Denoiser
+from .gaussian import GaussianDenoiser as GaussianDenoiser
+from .residual import calibrate as calibrate
+from .soft_mixture import FiniteMixture as FiniteMixture
+from .soft_mixture import SoftMixture as SoftMixture
