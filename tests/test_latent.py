@@ -150,9 +150,10 @@ def test_counts_share_draws():
 
 
 def test_fewer_latents_are_among_more():
-    soft = small()
+    soft = small(latents=8)
     few, many = soft.with_latents(8).eta(), soft.with_latents(32).eta()
     assert few.shape == (8, soft.noise)
+    assert soft.latents == 8  # the denoiser itself is left as it is
     assert all(bool((many == row).all(-1).any()) for row in few)
     assert soft.with_latents(8).network is soft.network
 

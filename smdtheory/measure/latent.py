@@ -123,16 +123,18 @@ def error_by_latents(
         )
     sizes = [check_latents(count) for count in counts]
     seed = seed_from(generator)
-
-    def replicates(size: int) -> Tensor:
-        same = torch.Generator().manual_seed(seed)
-        total = local_errors(
-            mixture, schedule, soft.with_latents(size), samples=samples, generator=same
+    totals = [
+        local_errors(
+            mixture,
+            schedule,
+            soft.with_latents(size),
+            samples=samples,
+            generator=torch.Generator().manual_seed(seed),
         ).sum()
-        assert total.replicates is not None  # local_errors samples
-        return total.replicates
-
-    return sizes, Estimate.from_replicates(torch.stack([replicates(size) for size in sizes], -1))
+        for size in sizes
+    ]
+    found = [total.replicates for total in totals if total.replicates is not None]
+    return sizes, Estimate.from_replicates(torch.stack(found, -1))
 
 
 @torch.no_grad()
