@@ -27,8 +27,10 @@ from smdtheory.measure import (
     ddim_global_error,
     elbo_terms,
     energy_distance,
+    error_by_latents,
     error_table,
     global_error,
+    latent_share,
     local_error,
     local_errors,
     mode_coverage,
@@ -36,6 +38,7 @@ from smdtheory.measure import (
     sliced_wasserstein,
     split,
 )
+from smdtheory.models import ShuffledLatent, SoftMixture, WithoutLatent
 from smdtheory.models.oracle import (
     BestGaussian,
     ExactPosterior,
@@ -51,6 +54,7 @@ LINE, PLANE = presets.line(2), presets.ring(3)
 CHAIN = Schedule.cosine(4)
 GAUSSIAN = BestGaussian(LINE, "full")
 ORACLE = ExactPosterior(PLANE)
+SOFT = SoftMixture(1, latents=4, width=4, layers=1, rank=2)
 ERRORS = best_gaussian_errors(LINE, CHAIN, "full")
 GAP = Estimate(torch.tensor(0.1).double(), torch.tensor(0.0).double(), "quadrature")
 FEW = 128  # the fewest samples that are accepted
@@ -160,6 +164,24 @@ DOORS: dict[str, Door] = {
     "local_errors: schedule": lambda v: local_errors(LINE, v, GAUSSIAN, samples=FEW),
     "local_errors: denoiser, x_t": lambda v: local_errors(LINE, CHAIN, v, samples=FEW),
     "local_errors: samples": lambda v: local_errors(LINE, CHAIN, GAUSSIAN, samples=v),
+    "local_errors: generator": lambda v: local_errors(
+        LINE, CHAIN, GAUSSIAN, samples=FEW, generator=v
+    ),
+    "WithoutLatent: denoiser": WithoutLatent,
+    "ShuffledLatent: denoiser": ShuffledLatent,
+    "with_latents: latents": SOFT.with_latents,
+    "latent_share: mixture, x_t": lambda v: latent_share(v, CHAIN, SOFT, samples=FEW),
+    "latent_share: schedule": lambda v: latent_share(LINE, v, SOFT, samples=FEW),
+    "latent_share: denoiser": lambda v: latent_share(LINE, CHAIN, v, samples=FEW),
+    "latent_share: samples": lambda v: latent_share(LINE, CHAIN, SOFT, samples=v),
+    "latent_share: latents": lambda v: latent_share(LINE, CHAIN, SOFT, samples=FEW, latents=v),
+    "latent_share: generator": lambda v: latent_share(LINE, CHAIN, SOFT, samples=FEW, generator=v),
+    "error_by_latents: mixture, x_t": lambda v: by_latents(mixture=v),
+    "error_by_latents: schedule": lambda v: by_latents(schedule=v),
+    "error_by_latents: denoiser": lambda v: by_latents(denoiser=v),
+    "error_by_latents: counts, latents": lambda v: by_latents(counts=v),
+    "error_by_latents: samples": lambda v: by_latents(samples=v),
+    "error_by_latents: generator": lambda v: by_latents(generator=v),
     "split: mixture, x_t": lambda v: split(v, CHAIN, GAUSSIAN, 2),
     "split: schedule": lambda v: split(LINE, v, GAUSSIAN, 2),
     "split: denoiser, x_t": lambda v: split(LINE, CHAIN, v, 2),
@@ -269,6 +291,11 @@ DOORS: dict[str, Door] = {
 def low_rank(**changes: Any) -> GaussianMixture:
     parts = {"weights": [1.0], "means": [[0.0] * 3], "factors": [[[1.0]] * 3], "noise": [0.5]}
     return GaussianMixture.low_rank(*{**parts, **changes}.values())
+
+
+def by_latents(**changes: Any) -> tuple[list[int], Estimate]:
+    parts = {"mixture": LINE, "schedule": CHAIN, "denoiser": SOFT, "counts": (2,), "samples": FEW}
+    return error_by_latents(**{**parts, **changes})
 
 
 def fitted(**changes: Any) -> SklearnMixture:

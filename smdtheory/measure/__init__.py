@@ -2,6 +2,7 @@
 
 - ``ladder``: the best Gaussian of each family, exactly.
 - ``local``: M_t of any denoiser, and its split into three parts.
+- ``latent``: whether the latent of a soft mixture matters.
 - ``overall``: the global error, from below, from above, and exactly in d = 1.
 - ``samples``: what draws tell where the model's density is not at hand.
 """

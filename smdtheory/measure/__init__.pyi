@@ -2,6 +2,8 @@ from .deterministic import ddim_global_error as ddim_global_error
 from .ladder import best_gaussian_errors as best_gaussian_errors
 from .ladder import elbo_terms as elbo_terms
 from .ladder import error_table as error_table
+from .latent import error_by_latents as error_by_latents
+from .latent import latent_share as latent_share
 from .local import Split as Split
 from .local import local_error as local_error
 from .local import local_errors as local_errors

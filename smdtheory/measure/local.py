@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from smdtheory.checks import integer, shown
+from smdtheory.checks import instance, integer, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.measure.ladder import best_gaussian_errors
 from smdtheory.models.denoiser import Denoiser, model_law
@@ -91,7 +91,7 @@ def local_error(
                 f"nested quadrature is for d <= 2; received d = {mixture.dim}. Use sampling."
             )
         return _expectation(step.q_t, step.divergence)
-    return step.sampled(_samples(samples), _seed(generator))
+    return step.sampled(_samples(samples), seed_from(generator))
 
 
 def local_errors(
@@ -126,7 +126,7 @@ def local_errors(
         torch.Size([4])
     """
     check_pair(mixture, denoiser)
-    count, seed = _samples(samples), _seed(generator)
+    count, seed = _samples(samples), seed_from(generator)
     snr = check_schedule(schedule).snr
     steps = [
         _Step(mixture, denoiser, snr[t], snr[t - 1]).sampled(count, seed).replicates
@@ -195,7 +195,7 @@ def split(
     step = _Step(mixture, denoiser, schedule.snr[t], schedule.snr[s])
     levels = schedule.snr[[t]] if s == 0 else schedule.snr[[s, t]]
     floor = best_gaussian_errors(mixture, Schedule.from_snr(levels), "full")[-1]
-    seed = _seed(generator)
+    seed = seed_from(generator)
     parts = [
         _expectation(step.q_t, part, count=_samples(samples), seed=seed)
         for part in (step.covariance_misfit, step.mean_error)
@@ -378,5 +378,14 @@ def _samples(samples: Any) -> int:
     return checked_samples(samples) // rules.SCRAMBLES
 
 
-def _seed(generator: torch.Generator | None) -> int:
+def seed_from(generator: torch.Generator | None) -> int:
+    """A seed for draws that are made more than once.
+
+    Raises:
+        TypeError: if ``generator`` is none.
+    """
+    if generator is not None:
+        instance(
+            "generator", generator, torch.Generator, "torch.Generator().manual_seed(0) makes one."
+        )
     return int(torch.randint(2**31 - 100, (), generator=generator))

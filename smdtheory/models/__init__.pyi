@@ -2,6 +2,8 @@ from . import fit as fit
 from . import objectives as objectives
 from . import oracle as oracle
 from . import sample as sample
+from .ablation import ShuffledLatent as ShuffledLatent
+from .ablation import WithoutLatent as WithoutLatent
 from .denoiser import Denoiser as Denoiser
 from .gaussian import GaussianDenoiser as GaussianDenoiser
 from .residual import calibrate as calibrate

@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 
 from smdtheory.checks import positive, real_tensor
 from smdtheory.models.denoiser import Denoiser
+from smdtheory.truth.validate import check_points
 
 LEVELS = (-9.0, 12.0)
 """Range of log γ that networks distinguish: before it x_t says next to nothing of x_0, and after it
@@ -47,6 +48,11 @@ class Units:
         fields = (self.inputs, self.level, self.guess, self.spread)
         for block in zip(*(torch.split(field, size) for field in fields), strict=True):
             yield Units(*block)
+
+    def repeated(self, count: int) -> tuple[Tensor, Tensor]:
+        """Inputs (B, R, d) and levels (B, R), the same R = ``count`` times."""
+        shape = (len(self.inputs), count)
+        return self.inputs.unsqueeze(1).expand(*shape, -1), self.level.unsqueeze(1).expand(shape)
 
     def residual(self, x_0: Tensor) -> Tensor:
         """r (B, d) float32 of points x_0 (B, d)."""
@@ -115,9 +121,14 @@ class LearnedDenoiser(Denoiser):
         raise NotImplementedError
 
     def flat(self, x_t: Tensor, snr_t: Any) -> tuple[Tensor, Tensor]:
-        """x_t (*B, d) and γ_t as points (N, d) and levels (N,)."""
-        snr = torch.as_tensor(snr_t, device=x_t.device).expand(x_t.shape[:-1])
-        return x_t.reshape(-1, self.dim), snr.reshape(-1)
+        """x_t (*B, d) and γ_t as points (N, d) and levels (N,), where the denoiser is.
+
+        Raises:
+            ValueError: if the points are not d-dimensional, or not finite.
+        """
+        points = check_points("x_t", x_t, self.data_mean)
+        snr = torch.as_tensor(snr_t, device=points.device).expand(points.shape[:-1])
+        return points.reshape(-1, self.dim), snr.reshape(-1)
 
 
 KNOTS = 64

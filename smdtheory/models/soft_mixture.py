@@ -8,9 +8,10 @@ Kullback-Leibler error falls as R grows (Jensen's inequality).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -53,7 +54,8 @@ class SoftMixture(LearnedDenoiser):
 
     Raises:
         TypeError: if the sizes are not integers.
-        ValueError: for an unknown kernel, sizes below 1, or an odd R.
+        ValueError: for an unknown kernel, sizes below 1, or an R that is odd or above
+            :data:`POINTS`.
 
     Example:
         >>> denoiser = SoftMixture(2, latents=16, width=16, layers=1)
@@ -77,9 +79,7 @@ class SoftMixture(LearnedDenoiser):
         super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
         if kernel not in ("fitted", "paper"):
             raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
-        if integer("latents", latents, low=2) % 2:
-            raise ValueError(f"latents must be even, for antithetic pairs; received {latents}")
-        self.kernel, self.latents = kernel, latents
+        self.kernel, self.latents = kernel, check_latents(latents)
         self.noise = integer("noise", noise, low=0)
         sizes = {
             "width": integer("width", width, low=1),
@@ -93,12 +93,22 @@ class SoftMixture(LearnedDenoiser):
 
     def draw(self, units: Units, eta: Tensor) -> Tensor:
         """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point."""
-        shape = (len(units.inputs), eta.shape[-2])
-        x = units.inputs.unsqueeze(1).expand(*shape, -1)
-        level = units.level.unsqueeze(1).expand(shape)
-        z = self.latent(eta.expand(*shape, -1), x, level)
+        x, level = units.repeated(eta.shape[-2])
+        return self.respond(x, level, self.latent(eta.expand(*level.shape, -1), x, level))
+
+    def respond(self, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
+        """Residuals (B, R, d) at inputs (B, R, d) and levels (B, R), with latents z (B, R, r)."""
         out: Tensor = self.network(x, level, self.hypernetwork(z, level))
         return out
+
+    def with_latents(self, latents: int) -> Self:
+        """The same denoiser, its parameters shared, with another R in :meth:`x0`.
+
+        The values of η of the smaller R are among those of the larger.
+        """
+        other = copy.copy(self)
+        other.latents = check_latents(latents)
+        return other
 
     def eta(self) -> Tensor:
         """Quasi-random antithetic noise (R, e), float32, the same at every call."""
@@ -118,28 +128,53 @@ class SoftMixture(LearnedDenoiser):
         """R components of equal weight; see :meth:`Denoiser.x0`."""
         points, snr = self.flat(x_t, snr_t)
         units = self.units(points, snr)
-        eta, size = self.eta(), max(1, POINTS // self.latents)
-        drawn = torch.cat([self.draw(part, eta) for part in units.parts(size)])
+        eta = self.eta()
+        drawn = [self.draw(part, eta) for part in units.parts(POINTS // self.latents)]
+        return self.law(units, torch.cat(drawn), x_t.shape[:-1])
+
+    def law(self, units: Units, drawn: Tensor, batch: torch.Size) -> GaussianMixture:
+        """A mixture with batch_shape ``batch`` and a component for each residual (N, R, d)."""
         means = units.guess.unsqueeze(1) + units.spread.unsqueeze(1) * drawn.double()
+        shape = (*batch, drawn.shape[1])
         variance = units.spread.squeeze(-1).square() * self.residual(units.level).double()
-        batch = x_t.shape[:-1]
-        spectral = SpectralCovariance.isotropic(
-            variance.reshape(*batch, 1).expand(*batch, self.latents), self.dim
-        )
-        logits = means.new_zeros(*batch, self.latents)
+        spectral = SpectralCovariance.isotropic(variance.reshape(*batch, 1).expand(shape), self.dim)
         return GaussianMixture.from_spectral(
-            logits, means.reshape(*batch, self.latents, self.dim), spectral
+            means.new_zeros(shape), means.reshape(*shape, self.dim), spectral
         )
 
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
         """p(x_s | x_t), R components; see :meth:`Denoiser.forward`."""
-        law = super().forward(x_t, snr_t, snr_s)
+        return self.step(super().forward(x_t, snr_t, snr_s), snr_t, snr_s)
+
+    def step(
+        self, law: GaussianMixture, snr_t: Tensor | float, snr_s: Tensor | float
+    ) -> GaussianMixture:
+        """The fitted step ``law`` with the variance that ``kernel`` asks for."""
         if self.kernel == "fitted":
             return law
         kernel = bridge(snr_t, snr_s).variance.to(law.means).unsqueeze(-1)
         variance = torch.where(kernel > 0, kernel, law.spectral.residual)
         spectral = SpectralCovariance.isotropic(variance, self.dim)
         return GaussianMixture.from_spectral(law.logits, law.means, spectral)
+
+
+def check_latents(latents: Any) -> int:
+    """R: even, and at most :data:`POINTS`.
+
+    Raises:
+        TypeError: if it is not an integer.
+        ValueError: otherwise.
+
+    Example:
+        >>> check_latents(64)
+        64
+    """
+    count = integer("latents", latents, low=2)
+    if count % 2 or count > POINTS:
+        raise ValueError(
+            f"latents must be even, for antithetic pairs, and at most {POINTS}; received {count}"
+        )
+    return count
 
 
 def soft_log_likelihood(square: Tensor, variance: Tensor, dim: int) -> Tensor:
