@@ -85,7 +85,10 @@ class Estimate:
         return self.map(lambda x: x.sum(dim=dims)) if dims else self
 
     def __add__(self, other: Estimate) -> Estimate:
-        """The sum of two estimates that do not share draws: standard errors add in quadrature."""
+        """The sum of two estimates that do not share draws: standard errors add in quadrature.
+
+        Replicates stay where only one of the two was sampled.
+        """
         both_sampled = self.method == other.method == "sampling"
         error = torch.hypot(self.error, other.error) if both_sampled else self.error + other.error
         method: Method = self.method
@@ -93,7 +96,12 @@ class Estimate:
             if name in (self.method, other.method):
                 method = name
                 break
-        return Estimate(self.value + other.value, error, method)
+        replicates = None
+        if method == "sampling" and not both_sampled:
+            sampled, exact = (self, other) if self.method == "sampling" else (other, self)
+            if sampled.replicates is not None:
+                replicates = sampled.replicates + exact.value
+        return Estimate(self.value + other.value, error, method, replicates)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Lower and upper end of the interval for the value.

@@ -150,3 +150,12 @@ def test_repr_shows_the_digits_that_are_known(value, error, text):
 
 def test_repr_of_an_array_shows_its_shape():
     assert repr(exact(1.0, 2.0)) == "Estimate(shape=(2,), method='quadrature')"
+
+
+def test_a_sum_with_what_is_not_sampled_keeps_its_replicates():
+    sampled = Estimate.from_replicates(tensor(1.0, 2.0, 4.0))
+    both = sampled + Estimate(tensor(1.0)[0], tensor(0.0)[0], "quadrature")
+    low, high = sampled.interval(0.99)
+    assert [float(v) for v in both.interval(0.99)] == pytest.approx(
+        [float(low) + 1, float(high) + 1]
+    )

@@ -75,7 +75,9 @@ DOORS: dict[str, Door] = {
     "low_rank: factors, covariances": lambda v: low_rank(factors=v),
     "low_rank: noise, covariances": lambda v: low_rank(noise=v),
     "from_sklearn: fitted": GaussianMixture.from_sklearn,
-    "from_sklearn: weights, means, fitted": lambda v: GaussianMixture.from_sklearn(fitted(weights_=v)),
+    "from_sklearn: weights, means, fitted": lambda v: GaussianMixture.from_sklearn(
+        fitted(weights_=v)
+    ),
     "from_sklearn: means, fitted": lambda v: GaussianMixture.from_sklearn(fitted(means_=v)),
     "from_sklearn: covariances": lambda v: GaussianMixture.from_sklearn(fitted(covariances_=v)),
     "from_spectral: logits": lambda v: GaussianMixture.from_spectral(v, torch.zeros(2, 1), FLAT),

@@ -38,10 +38,15 @@ def close(estimate, expected, slack: float = 1e-12) -> None:
     assert bool((estimate.error <= 1e-6 * (1 + truth.abs())).all()), estimate
 
 
+def squares(curves: Curves, levels: Moments) -> torch.Tensor:
+    """E‖Cov(x_0|x_t)‖²_F, (R, L): what is kept of it, and what a known label leaves."""
+    return levels.excess + curves.within_sum(curves.within(levels.snr).square())
+
+
 def square(mixture: GaussianMixture, gamma: float) -> float:
     """E‖Cov(x_0|x_t)‖²_F."""
     curves = curves_of(mixture)
-    return float(curves.square(curves.at(tensor(gamma))).mean())
+    return float(squares(curves, curves.at(tensor(gamma))).mean())
 
 
 def total(curves: Curves, levels: Moments, family: str, function) -> torch.Tensor:
@@ -363,7 +368,7 @@ def test_sampled_squares_and_spectra_agree_too():
     line = Line.of(LINE)
     variance = line.posterior_variance(y, 1.0)
     for values, expected in (
-        (curves.square(found)[:, 0], line.mmse(1.0, power=2) + float(rest.square().sum())),
+        (squares(curves, found)[:, 0], line.mmse(1.0, power=2) + float(rest.square().sum())),
         (
             total(curves, found, "full", torch.log),
             line.average(np.log(variance), y, mass, 1.0) + float(rest.log().sum()),
@@ -438,7 +443,7 @@ def test_averages_keep_their_digits_at_every_scale(mixture, log_ratio, wide):
     levels = curves.at(tensor(gamma))
     assert float(levels.label_entropy) == pytest.approx(label, rel=1e-4, abs=1e-6)
     assert float(mmse(mixture, [gamma]).value) == pytest.approx(variance, rel=1e-5)
-    assert float(curves.square(levels)) == pytest.approx(squared, rel=1e-4)
+    assert float(squares(curves, levels)) == pytest.approx(squared, rel=1e-4)
 
 
 @settings(max_examples=15)  # d = 2, but isotropic: cheap lattices

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule, presets
-from smdtheory.measure import best_gaussian_errors, ladder
+from smdtheory.measure import best_gaussian_errors
+from smdtheory.truth.information import excess
 
 Real = np.longdouble
 Array = NDArray[np.longdouble]
@@ -194,7 +195,7 @@ def test_excess_is_x_minus_log_to_full_relative_accuracy() -> None:
     """h(x) = x − log(1 + x), from 1e-12 to 1e12 and below 0, by mpmath."""
     sizes = [10.0**power * digit for power in range(-12, 13) for digit in (1, 2, 4.9, 5.1)]
     x = torch.tensor([*sizes, *(-v for v in sizes if v < 1), -0.999], dtype=torch.float64)
-    found = ladder._excess(x)
+    found = excess(x)
     with mpmath.workdps(50):
         wanted = [float(mpmath.mpf(v) - mpmath.log1p(mpmath.mpf(v))) for v in x.tolist()]
     assert torch.allclose(found, torch.tensor(wanted, dtype=torch.float64), rtol=2e-14, atol=0)

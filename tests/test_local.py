@@ -147,3 +147,35 @@ def test_a_denoiser_must_return_a_mixture_of_the_right_shape() -> None:
     with pytest.raises(ValueError, match="d <= 2"):
         cube = presets.random(2, 3)
         local_error(cube, chain, ExactPosterior(cube), 2, method="quadrature")
+
+
+@pytest.mark.parametrize(
+    ("stds", "family"),
+    [((0.1, 1000.0), "full"), ((0.1, 1000.0), "isotropic"), ((1e-12, 1e6), "full")],
+)
+def test_very_unequal_scales_on_the_line(stds, family):
+    """A narrow component under a wide one must not fall between the nodes."""
+    q = GaussianMixture([0.5, 0.5], [[0.0], [1.0]], [s**2 for s in stds])
+    chain, model = Schedule.cosine(10), BestGaussian(q, family)
+    for t in (2, 3, 6):
+        exact = best_gaussian_errors(q, chain, family)[t]
+        found = local_error(q, chain, model, t)
+        assert abs(float(found.value - exact.value)) <= float(found.error + exact.error)
+        parts = split(q, chain, model, t).total
+        assert abs(float(parts.value - exact.value)) <= float(parts.error + exact.error)
+
+
+def test_very_unequal_scales_in_the_plane_are_sampled():
+    q = GaussianMixture([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], [0.0025, 1.0])
+    chain, model = Schedule.cosine(100), BestGaussian(q, "isotropic")
+    parts = split(q, chain, model, 2)
+    assert parts.covariance.method == "sampling"
+    exact = best_gaussian_errors(q, chain, "isotropic")[2]
+    assert abs(float(parts.total.value - exact.value)) <= 4 * float(parts.total.error + exact.error)
+    with pytest.raises(ValueError, match="components of similar size"):
+        local_error(q, chain, model, 2, method="quadrature")
+
+
+def test_a_denoiser_of_another_dimension_is_named():
+    with pytest.raises(ValueError, match="must have the same dimension; received d = 1 and d = 2"):
+        local_error(presets.ring(3), Schedule.cosine(3), BestGaussian(presets.line(2), "full"), 2)

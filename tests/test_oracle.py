@@ -126,3 +126,13 @@ def test_merging_keeps_mean_and_covariance() -> None:
 def test_bad_arguments(make: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make(presets.ring(3))  # type: ignore[operator]
+
+
+def test_fixed_variances_are_chosen_step_by_step_in_a_batch():
+    """The last step beside another: β_1 for the one, β̃ for the other."""
+    levels = torch.tensor([1.0, 1.0]), torch.tensor([2.0, math.inf])
+    x = torch.zeros(2, 1)
+    together = BestGaussian(presets.line(2), "fixed_small")(x, *levels).log_prob(x)
+    for i in range(2):
+        alone = BestGaussian(presets.line(2), "fixed_small")(x[i], levels[0][i], levels[1][i])
+        assert float(together[i]) == float(alone.log_prob(x[i]))

@@ -30,6 +30,7 @@ from smdtheory.truth.curves import curves_of
 from smdtheory.truth.information import (
     INFINITE,
     conditional_entropy,
+    excess,
     method_of,
     mutual_information,
 )
@@ -145,16 +146,18 @@ def elbo_terms(mixture: GaussianMixture, schedule: Schedule, errors: Estimate) -
         )
     information = mutual_information(mixture, levels[1:])
     first = conditional_entropy(mixture, levels[1:2])
-    gain = torch.cat(
-        [
-            first.value.new_zeros(1),
-            first.value,
-            information.value[:-1] - information.value[1:],
-        ]
-    )
+
+    def gain(first: Tensor, information: Tensor) -> Tensor:
+        """0, E h(x_0|x_1), I(γ_{t−1}) − I(γ_t) for t >= 2."""
+        fall = information[..., :-1] - information[..., 1:]
+        return torch.cat([torch.zeros_like(first), first, fall], -1)
+
+    own, start, others = errors.replicates, first.replicates, information.replicates
+    if own is not None and start is not None and others is not None and len(own) == len(others):
+        return Estimate.from_replicates(own + gain(start, others))  # they may share draws
     spread = information.error
     slack = torch.cat([spread.new_zeros(1), first.error, spread[:-1] + spread[1:]])
-    return errors + Estimate(gain, slack, information.method)
+    return errors + Estimate(gain(first.value, information.value), slack, information.method)
 
 
 class _Ladder:
@@ -197,8 +200,8 @@ class _Ladder:
         half = 0.5 * torch.log(high / low).unsqueeze(-1)
         middle = 0.5 * torch.log(high * low).unsqueeze(-1)
         gamma = torch.exp(middle + half * nodes)
-        excess = self.curves.at(gamma.flatten()).excess.reshape(self.replicates, *gamma.shape)
-        measure = excess * half * weights * gamma
+        found = self.curves.at(gamma.flatten()).excess.reshape(self.replicates, *gamma.shape)
+        measure = found * half * weights * gamma
         index = 2 + small.nonzero().flatten()
         self.area[:, index] = measure.sum(-1)
         self.moment[:, index] = (measure * (high.unsqueeze(-1) - gamma)).sum(-1)
@@ -238,8 +241,8 @@ class _Ladder:
     def _short(self, t: Tensor, s: Tensor, gain: Tensor, integral: Tensor) -> Tensor:
         """§5.3, from the excess."""
         if self.fixed:
-            return 0.5 * (integral + self._known(t, gain, _excess) + self._larger(t, s, gain))
-        return 0.5 * (integral - self._surplus(t, gain, _excess))
+            return 0.5 * (integral + self._known(t, gain, excess) + self._larger(t, s, gain))
+        return 0.5 * (integral - self._surplus(t, gain, excess))
 
     def _long(self, t: Tensor, s: Tensor, gain: Tensor, _: Tensor) -> Tensor:
         """§5.1, as a difference of information gains."""
@@ -266,7 +269,7 @@ class _Ladder:
         if self.family == "fixed_small":
             return gain.new_zeros(1, 1)
         e = gain / (1 + self.snr[s])
-        return self.dim * _excess(-e) - e * gain * self.mmse[:, t - 1]
+        return self.dim * excess(-e) - e * gain * self.mmse[:, t - 1]
 
     def _known(self, t: Tensor, gain: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Σ_k w_k Σ_i function(gain · V_ki), V_ki the eigenvalues of V_k at t, (P,)."""
@@ -283,15 +286,3 @@ class _Ladder:
         if len(t) == 1:
             return weights[:, 0, used] @ values.mT
         return (weights[..., used] * values).sum(-1)
-
-
-def _excess(x: Tensor) -> Tensor:
-    """h(x) = x − log(1 + x) for x > −1, to full relative accuracy."""
-    value = x - torch.log1p(x)
-    small = x.abs() < 0.05  # with y = x/(2 + x): log(1 + x) = 2 artanh y, and x y = x²/(2 + x)
-    near = x[small]
-    y = near / (2 + near)
-    square = y.square()
-    series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))
-    value[small] = near * y - 2 * y * square * series
-    return value

@@ -18,7 +18,7 @@ from smdtheory.models.learned import (
     positive_std,
 )
 from smdtheory.models.networks import Backbone
-from smdtheory.schedule import bridge
+from smdtheory.schedule import bridge, fixed_variance
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -132,12 +132,11 @@ class GaussianDenoiser(LearnedDenoiser):
         """p(x_s | x_t), one component; see :meth:`Denoiser.forward`."""
         law = super().forward(x_t, snr_t, snr_s)
         step = bridge(snr_t, snr_s)
-        last = bool((step.variance == 0).all())
-        kind = self.variance_kind
-        if not (kind == "fixed_large" or (kind == "fixed_small" and last)):
+        if self.variance_kind not in ("fixed_small", "fixed_large"):
             return law
-        beta = step.beta.to(law.means).expand(law.batch_shape).unsqueeze(-1)
-        return _one(law.means, SpectralCovariance.isotropic(beta, law.dim))
+        fixed = fixed_variance(step, large=self.variance_kind == "fixed_large")
+        variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
+        return _one(law.means, SpectralCovariance.isotropic(variance, law.dim))
 
 
 def _one(means: Tensor, spectral: SpectralCovariance) -> GaussianMixture:

@@ -15,7 +15,7 @@ from torch import Tensor
 from smdtheory.checks import integer, positive, shown
 from smdtheory.families import Family, check_family
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.schedule import bridge
+from smdtheory.schedule import bridge, fixed_variance
 from smdtheory.truth.curves import curves_of
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.posterior import posterior_at
@@ -97,11 +97,11 @@ class BestGaussian(_Oracle):
         """p(x_s | x_t), one component; see :meth:`Denoiser.forward`."""
         law = super().forward(x_t, snr_t, snr_s)
         step = bridge(snr_t, snr_s)
-        last = bool((step.variance == 0).all())
-        if not (self.family == "fixed_large" or (self.family == "fixed_small" and last)):
+        if self.family not in ("fixed_small", "fixed_large"):
             return law
-        beta = step.beta.to(law.means).expand(law.batch_shape).unsqueeze(-1)
-        return _one(law.means.squeeze(-2), SpectralCovariance.isotropic(beta, law.dim))
+        fixed = fixed_variance(step, large=self.family == "fixed_large")
+        variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
+        return _one(law.means.squeeze(-2), SpectralCovariance.isotropic(variance, law.dim))
 
     def _covariance(self, law: GaussianMixture, snr_t: Tensor) -> SpectralCovariance:
         d = law.dim

@@ -24,6 +24,7 @@ from smdtheory.checks import broadcast, integer
 from smdtheory.families import Family, check_family
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.theory.inputs import as_step, as_truth, as_variance
+from smdtheory.truth.information import excess
 from smdtheory.truth.mixture import GaussianMixture
 
 EQUALITY_TOLERANCE = 1e-12
@@ -113,7 +114,7 @@ def second_order_cap(dim: int, snr_t: float | Tensor, snr_s: float | Tensor) -> 
     """
     d = integer("dim", dim, low=1)
     gamma_t, gamma_s, _ = as_step(snr_t, snr_s)
-    return d * (d + 2) / 2 * _excess((gamma_s - gamma_t) / gamma_t)
+    return d * (d + 2) / 2 * excess((gamma_s - gamma_t) / gamma_t)
 
 
 def fixed_variance_cap(
@@ -277,11 +278,3 @@ def _reach(gamma_t: Tensor, gamma_s: Tensor, floor: Tensor) -> Tensor:
     """g(λ) = Δγ/(1 + γ_s λ), and its limit 1/λ at γ_s = ∞."""
     finite = torch.where(torch.isinf(gamma_s), gamma_t, gamma_s)
     return torch.where(torch.isinf(gamma_s), 1 / floor, (finite - gamma_t) / (1 + finite * floor))
-
-
-def _excess(x: Tensor) -> Tensor:
-    """x − log(1 + x) for x > 0, to 1e-12 in relative terms."""
-    near = torch.where(x < 1e-3, x, 0.0)
-    far = torch.where(torch.isinf(x), x, x - torch.log1p(x))
-    series = near * near * (1 / 2 - near * (1 / 3 - near * (1 / 4 - near / 5)))
-    return torch.where(x < 1e-3, series, far)

@@ -107,10 +107,6 @@ class Curves:
         """E tr Cov(x_0|x_t), (R, L)."""
         return levels.between + self.within_sum(self.within(levels.snr))
 
-    def square(self, levels: Moments) -> Tensor:
-        """E‖Cov(x_0|x_t)‖_F², (R, L)."""
-        return levels.excess + self.within_sum(self.within(levels.snr).square())
-
     def _direct(self, snr: Tensor) -> Moments:
         return moments(self.mixture, snr, shared=self.shared)
 

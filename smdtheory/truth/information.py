@@ -122,3 +122,20 @@ def _levels(snr: Tensor | Sequence[float]) -> Tensor:
             f"{gamma.flatten()[:5].tolist()} of shape {tuple(gamma.shape)}"
         )
     return gamma
+
+
+def excess(x: Tensor) -> Tensor:
+    """h(x) = x − log(1 + x) for x > −1, infinity allowed, to full relative accuracy.
+
+    Example:
+        >>> excess(torch.tensor([1e-9, float("inf")], dtype=torch.float64))
+        tensor([5.0000e-19,        inf], dtype=torch.float64)
+    """
+    value = torch.where(torch.isinf(x), x, x - torch.log1p(x))
+    small = x.abs() < 0.05  # with y = x/(2 + x): log(1 + x) = 2 artanh y, and x y = x²/(2 + x)
+    near = x[small]
+    y = near / (2 + near)
+    square = y.square()
+    series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))
+    value[small] = near * y - 2 * y * square * series
+    return value

@@ -41,15 +41,15 @@ def gauss_legendre(points: int) -> tuple[Tensor, Tensor]:
 
 
 def panel_nodes(edges: Tensor, points: int) -> tuple[Tensor, Tensor]:
-    """The composite Gauss–Legendre rule on the panels between sorted ``edges`` (E,).
+    """The composite Gauss–Legendre rule on the panels between sorted ``edges`` (..., E).
 
     Returns:
-        nodes and weights, each ((E − 1)·points,).
+        nodes and weights, each (..., (E − 1)·points).
     """
     nodes, weights = gauss_legendre(points)
-    half = (edges[1:] - edges[:-1]).unsqueeze(-1) / 2
-    middle = (edges[1:] + edges[:-1]).unsqueeze(-1) / 2
-    return (middle + half * nodes).flatten(), (half * weights).flatten()
+    half = (edges[..., 1:] - edges[..., :-1]).unsqueeze(-1) / 2
+    middle = (edges[..., 1:] + edges[..., :-1]).unsqueeze(-1) / 2
+    return (middle + half * nodes).flatten(-2), (half * weights).flatten(-2)
 
 
 def graded_edges(centres: Tensor, scales: Tensor, reach: float = REACH) -> Tensor:
@@ -80,6 +80,32 @@ def graded_edges(centres: Tensor, scales: Tensor, reach: float = REACH) -> Tenso
     apart = torch.cat([gaps.new_tensor([1.0]), gaps]) > 1e-14 * edges.abs()
     distinct: Tensor = edges[apart]
     return distinct
+
+
+def graded_rows(centres: Tensor, scales: Tensor, reach: float = REACH) -> Tensor:
+    """:func:`graded_edges` for many rows at once: sorted edges (N, E), some of them equal.
+
+    Args:
+        centres: (N, J).
+        scales: (N, J).
+        reach: where the rule ends.
+    """
+    count = math.ceil(reach / PANEL)
+    base = PANEL * torch.arange(-count, count + 1, dtype=torch.float64)
+    pieces = [base.expand(len(centres), -1)]
+    for centre, scale in zip(
+        centres.unsqueeze(-1).unbind(1), scales.unsqueeze(-1).unbind(1), strict=True
+    ):
+        narrow = scale < 0.5
+        if not bool(narrow.any()):
+            continue
+        growth = math.ceil(math.log(2 / float(scale.min())) / math.log(1.5)) + 1
+        tail = base[-1] * 1.5 ** torch.arange(1, growth + 1, dtype=torch.float64)
+        offsets = torch.cat([-tail.flip(0), base, tail])
+        pieces.append(torch.where(narrow, centre + scale * offsets, base[-1]))
+    edges = torch.cat(pieces, -1).clamp(float(base[0]), float(base[-1]))
+    rows: Tensor = edges.sort(-1).values
+    return rows
 
 
 def normal_weights(u: Tensor, weights: Tensor) -> Tensor:

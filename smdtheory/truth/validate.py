@@ -167,10 +167,12 @@ def check_spread(means: Tensor) -> None:
 def check_conversion(before: SpectralCovariance, after: SpectralCovariance) -> None:
     """Another dtype holds every variance."""
     dtype = after.residual.dtype
-    if bool((before.smallest() > 0).all()) and not bool((after.smallest() > 0).all()):
+    least = torch.finfo(dtype).tiny
+    if bool((before.smallest() > 0).all()) and not bool((after.smallest() >= least).all()):
         raise ValueError(
             f"dtype must hold every variance; received {dtype}, in which "
-            f"{float(before.smallest().min()):.3g} is 0. Rescale the data, with standardized()."
+            f"{float(before.smallest().min()):.3g} is below the least number of full precision, "
+            f"{least:.3g}. Rescale the data, with standardized()."
         )
 
 
