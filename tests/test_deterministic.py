@@ -1,13 +1,16 @@
 """DDIM with the exact score: small cells, one Gaussian, known values."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 from chains import LINE, RING, UNEQUAL, gaussian_kl, one
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from smdtheory import Schedule
+from smdtheory import GaussianMixture, Schedule
 from smdtheory.measure import ddim_global_error
 
 
@@ -71,6 +74,52 @@ def test_ddim_of_one_gaussian(mean, variance, steps):
     wanted = gaussian_kl(mean, variance, mean * (1 - slope), slope**2 * (1 + tau[-1]))
     found = ddim_global_error(one(mean, variance), schedule)
     assert float(found) == pytest.approx(wanted, rel=1e-9)
+
+
+def two(low, high, std):
+    return GaussianMixture([0.5, 0.5], [[low], [high]], [[[std**2]], [[std**2]]])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "std", "steps"),
+    [
+        (-1, 1, 1e-5, 100),
+        (-1, 1, 1e-5, 200),
+        (-1, 1, 1e-5, 300),
+        (-1, 1, 1e-6, 1000),
+        (0, 1e8, 1e-12, 10),
+        (-5e7, 5e7, 1e-12, 10),
+        (-5e-7, 5e-7, 1e-12, 10),
+    ],
+)
+def test_a_map_too_steep_for_float64_is_named(low, high, std, steps):
+    """Half the mass of each mode comes from where F leaps: once it ran for ever, or gave 1 ± 2."""
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=f"wide enough.* received a least std of {std:.3g} with"):
+        ddim_global_error(two(low, high, std), Schedule.cosine(steps))
+    assert time.perf_counter() - start < 30
+
+
+@pytest.mark.parametrize("std", [0.1, 0.05, 0.03])
+def test_ddim_of_narrow_modes_agrees_with_small_cells(std):
+    schedule = Schedule.cosine(100)
+    found = ddim_global_error(two(-1.0, 1.0, std), schedule)
+    coarse, fine = (
+        divergence_of_cells(two(-1.0, 1.0, std), schedule, cells) for cells in (24_000, 48_000)
+    )
+    assert float(found) == pytest.approx((4 * fine - coarse) / 3, rel=1e-2)
+
+
+@settings(max_examples=20, deadline=20_000)
+@given(separation=st.floats(-6, 8), std=st.floats(-12, 6), steps=st.sampled_from([1, 10, 40]))
+def test_any_two_modes_give_a_number_or_an_error(separation, std, steps):
+    half = 0.5 * 10**separation
+    try:
+        found = ddim_global_error(two(-half, half, 10**std), Schedule.cosine(steps))
+    except ValueError as error:
+        assert "wide enough" in str(error)
+    else:
+        assert 0 <= float(found.error) <= float(found)
 
 
 def test_bad_input_is_named():
