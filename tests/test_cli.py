@@ -56,6 +56,8 @@ def test_help_imports_nothing_heavy():
         (["--modes"], ["modes needs at least one value"]),
         (["--mode", "8"], ["--mode", "Perhaps you meant", "--modes"]),
         (["--iterations", "10", "0"], ["iterations", "received 0"]),
+        (["--iterations", "1000000000"], ["from 1 to 1000000; received 1000000000", "10 100"]),
+        (["--modes", "100000"], ["modes", "from 1 to 10000; received 100000", "--modes 8"]),
         (["--std", "nan"], ["std must be positive and finite", "nan"]),
         (["--std", "0"], ["std must be positive"]),
         (["--separation", "-1"], ["separation must be positive", "-1"]),

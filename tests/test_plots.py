@@ -193,7 +193,7 @@ def test_unknown_names_get_spare_looks():
 def test_posterior_curves_are_the_densities_given():
     curves = {"full": [BELL, 2 * BELL], "soft_mixture": [3 * BELL, 4 * BELL]}
     fig = plots.posterior_against_gaussians(
-        GRID, [5 * BELL, 6 * BELL], curves, panels=["left", "right"], errors={"full": [0.25, 0.5]}
+        GRID, [5 * BELL, 6 * BELL], curves, panels=["left", "right"], errors={"full": [0.25, 0.7]}
     )
     assert len(fig.axes) == 2
     for panel, (ax, heading) in enumerate(zip(fig.axes, ("left", "right"), strict=True)):
@@ -202,7 +202,7 @@ def test_posterior_curves_are_the_densities_given():
             assert_allclose(line.get_xydata(), np.column_stack([GRID, values[panel]]))
         assert_allclose(ax.lines[0].get_ydata(), (5 + panel) * BELL)
         assert ax.get_title(loc="left").split("\n")[0] == heading
-        error = ("0.25", "0.5")[panel]
+        error = ("0.25", "0.70")[panel]
         assert f"full {error} nats" in ax.get_title(loc="left").replace("\N{NO-BREAK SPACE}", " ")
 
 

@@ -13,7 +13,7 @@ import pytest
 from smdtheory import GaussianMixture, presets
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule
-from smdtheory.sweep import SweepConfig, cells, run, run_sweep
+from smdtheory.sweep import SweepConfig, cells, mixtures, run, run_sweep
 from smdtheory.sweep.compute import compute
 
 QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"), "no_figure": True}
@@ -102,6 +102,63 @@ def test_fewer_returns_what_is_asked_and_keeps_the_rest(tmp_path):
     sweep(tmp_path)
     assert list(sweep(tmp_path, iterations=4).steps) == [4] * 4
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 8
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """The main figures' names, without what is common to all, and their bytes."""
+    start = "error_against_steps_"
+    found = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def test_no_mixtures_figure_replaces_anothers(tmp_path):
+    sweep(tmp_path, no_figure=False)
+    first = pictures(tmp_path)
+    assert list(first) == ["ring-3_cosine_seed0"]
+    sweep(tmp_path, no_figure=False, std=0.3)
+    assert set(pictures(tmp_path)) == {*first, "ring-3-std0.3_cosine_seed0"}
+    own = [GaussianMixture(**{**PARAMETERS, "covariances": value}) for value in (0.1, 0.2)]
+    for mixture in own:
+        sweep(tmp_path, no_figure=False, mixture=mixture, modes=8)
+    names = {f"custom-2-{mixtures.describe(mixture).identity}_cosine_seed0" for mixture in own}
+    assert len(names) == 2
+    after = pictures(tmp_path)
+    assert set(after) == {*first, "ring-3-std0.3_cosine_seed0", *names}
+    assert len(set(after.values())) == 4
+    assert after.items() >= first.items()
+
+
+def test_fewer_leaves_the_fuller_figures_and_table(tmp_path):
+    def shown():
+        table = (tmp_path / "table.txt").read_bytes()
+        return table, {path.name: path.read_bytes() for path in tmp_path.glob("*.p*")}
+
+    sweep(tmp_path, no_figure=False)
+    before = shown()
+    assert len(before[1]) == 4
+    for fewer in ({"iterations": 4}, {"families": "full"}, {"iterations": 1, "families": "full"}):
+        sweep(tmp_path, no_figure=False, **fewer)
+        assert shown() == before
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert saved["iterations"] == ([fewer["iterations"]] if "iterations" in fewer else [1, 4])
+    sweep(tmp_path, seed=1)
+    both = (tmp_path / "table.txt").read_text()
+    assert both.startswith(before[0].decode().rstrip())
+    assert "seed 1" in both
+
+
+def test_figures_and_table_do_not_depend_on_the_order_of_the_runs(tmp_path):
+    parts = [{"families": "full", "iterations": 4}, {"families": "isotropic", "iterations": 1}]
+    for folder, order in (("a", parts), ("b", parts[::-1])):
+        for part in order:
+            sweep(tmp_path / folder, no_figure=False, **part)
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+    table = (tmp_path / "a" / "table.txt").read_text()
+    assert table == (tmp_path / "b" / "table.txt").read_text()
+    head = next(line for line in table.splitlines() if line.lstrip().startswith("T "))
+    assert head.split() == ["T", "isotropic", "full", "2", "mixture"]
+    assert "–\n" not in table.replace(" ", "")
+    assert "failed" not in table
 
 
 def test_a_mixture_of_ones_own_from_file_and_object_with_one_worker_and_two(tmp_path):

@@ -21,7 +21,10 @@ from smdtheory.sweep import SweepConfig, cells, config, mixtures, report, run_sw
     [
         ({"modes": 0}, ValueError, "modes must be a whole number from 1 .*received 0.*--modes 8"),
         ({"modes": -3}, ValueError, "received -3"),
-        ({"modes": 10**30}, ValueError, "from 1 to 1000000000; received 1000"),
+        ({"modes": 10**30}, ValueError, "from 1 to 10000; received 1000"),
+        ({"modes": 10**4 + 1}, ValueError, "from 1 to 10000; received 10001.*--modes 8"),
+        ({"iterations": (10, 10**6 + 1)}, ValueError, "1 to 1000000; received 1000001.*10 100"),
+        ({"dim": 10**9}, ValueError, "from 1 to 10000; received 1000000000.*--dim 2"),
         ({"modes": "abc"}, TypeError, "modes must be whole numbers; received 'abc'"),
         ({"modes": 2.5}, TypeError, "received 2.5"),
         ({"modes": True}, TypeError, "received True"),
@@ -77,6 +80,36 @@ def test_one_value_stands_for_a_list_and_order_and_repetition_do_not_matter():
 )
 def test_the_folder_is_named_after_the_mixture(options, folder):
     assert SweepConfig(**options).folder.as_posix() == folder
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "ring-8"),
+        ({"std": 0.1, "dim": 2}, "ring-8"),
+        ({"std": 0.1000001}, "ring-8-std0.1000001"),
+        ({"separation": 2}, "ring-8-sep2"),
+        ({"shape": "grid", "modes": 9, "separation": 2, "dim": 3}, "grid-9-dim3"),
+        ({"shape": "line", "separation": 1.5, "std": 1}, "line-8-sep1.5-std1"),
+        ({"shape": "random", "seed": 3}, "random-8"),
+    ],
+)
+def test_files_are_named_after_what_is_not_the_default(options, name):
+    (spec,) = SweepConfig(**options).mixtures()
+    assert spec.name == name
+
+
+def test_the_default_rings_separation_put_in_words_is_another_mixture_with_another_name():
+    (plain,) = SweepConfig(modes=6).mixtures()
+    (said,) = SweepConfig(modes=6, separation=plain.neighbours).mixtures()
+    assert (said.neighbours, said.std) == (plain.neighbours, plain.std)
+    assert said.identity != plain.identity
+    assert said.name.startswith("ring-6-sep1.41421356")
+
+
+def test_the_largest_sizes_are_accepted():
+    largest = SweepConfig(modes=10**4, iterations=10**6)
+    assert (largest.modes, largest.iterations) == ((10**4,), (10**6,))
 
 
 def test_lists_that_the_light_module_repeats_agree_with_their_source():
@@ -144,6 +177,9 @@ def test_json_npz_and_python_mixtures_are_one_and_the_same(tmp_path):
     mine = mixtures.describe(GaussianMixture(**PARAMETERS))
     assert (mine.shape, mine.modes, mine.dim) == ("custom", 2, 2)
     assert mine != mixtures.describe(other[0])
+    names = [spec.name for spec in (json_[1], other[1])]
+    assert names == [f"custom-2-{spec.identity}" for spec in (json_[1], other[1])]
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,30 @@ def test_the_sentence_follows_from_the_numbers(rows, said, unsaid):
     assert not any(part in text for part in unsaid), text
 
 
+def test_the_title_says_best_only_of_what_was_measured():
+    rows = [row("isotropic", 1, 3.0), row("full", 1, 2.0), row("isotropic", 9, 0.5)]
+    assert report.headline(rows[:2]) == (
+        "Local errors of the best Gaussian denoiser: 2.000 nats at T = 1"
+    )
+    assert report.headline(rows) == (
+        "Local errors of the best Gaussian measured: 2.000 nats at T = 1, 0.5000 nats at T = 9"
+    )
+
+
+def test_what_has_no_row_failed_on_the_screen_and_is_a_dash_in_the_file():
+    rows = [row("isotropic", 1, 3.0), row("full", 9, 2.0)]
+    assert report.closing(rows, []).count("failed") == 2 * len(report.BLOCKS)
+    assert "failed" not in report.everything(rows)
+    assert report.everything(rows).count("           –") == 2 * len(report.BLOCKS)
+
+
+def test_ones_own_mixtures_of_one_size_have_different_headings():
+    pair = [row("full", 1, 1.0, shape="custom", mixture_id=name) for name in ("a1", "b2")]
+    first, second = map(report.heading, pair)
+    assert first.startswith("your mixture of 8 components (a1), ")
+    assert first != second
+
+
 def test_several_groups_show_their_sums_and_leave_the_rest_to_the_file():
     rows = [row("full", 1, 1.0, mixture_id=name) for name in ("a", "b")]
     text = report.closing(rows, [])

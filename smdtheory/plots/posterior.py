@@ -44,7 +44,7 @@ def _small_multiples(
     rows = -(-count // columns)
     headings = []
     for place in range(count):
-        pairs = (f"{label} {value[place]:.2g}" for label, value in table.items())
+        pairs = (f"{label} {_two_digits(value[place])}" for label, value in table.items())
         words = ", ".join(pair.replace(" ", NO_BREAK) for pair in pairs)
         note = wrapped(f"KL: {words} nats", SMALL, width / columns - 0.45) if words else ""
         headings.append("\n".join(filter(None, [panels[place] if panels else "", note])))
@@ -59,6 +59,11 @@ def _small_multiples(
     for ax, heading in zip(axes, headings, strict=False):
         ax.set_title(heading, loc="left", size=SMALL)
     return fig, axes[:count]
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, the last of them also where it is 0, as in 0.70."""
+    return f"{value:#.2g}".removesuffix(".")
 
 
 def _handles(known: Mapping[str, Look]) -> list[Artist]:

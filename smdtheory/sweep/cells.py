@@ -24,6 +24,8 @@ KEPT_TERMS = 2
 TRUNCATED = f"truncated_{KEPT_TERMS}"
 SOFT_MIXTURE = "soft_mixture"
 
+ARMS = (*FAMILIES, TRUNCATED, SOFT_MIXTURE)
+
 SAMPLES = 4096
 """Draws for the global interval, and for each local error that has to be sampled."""
 

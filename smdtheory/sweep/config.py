@@ -63,6 +63,29 @@ class MixtureSpec:
         return digest(asdict(self))[:12]
 
     @property
+    def name(self) -> str:
+        """A name for files, no two mixtures' the same: it says what is not the default.
+
+        The draw is left out, being the seed of the sweep.
+
+        Example:
+            >>> [spec.name for spec in SweepConfig(modes=(3, 8), std=0.3).mixtures()]
+            ['ring-3-std0.3', 'ring-8-std0.3']
+        """
+        parts = [self.shape, str(self.modes)]
+        if self.shape == "custom":
+            return "-".join([*parts, self.identity])
+        separation = None if self.shape == "ring" else DEFAULT_SEPARATION
+        for short, value, default in (
+            ("sep", self.separation, separation),
+            ("std", self.std, DEFAULT_STD[self.shape]),
+            ("dim", self.dim, DEFAULT_DIM[self.shape]),
+        ):
+            if value != default:
+                parts.append(f"{short}{value}".removesuffix(".0"))
+        return "-".join(parts)
+
+    @property
     def label(self) -> str:
         """A name for people."""
         if self.shape == "custom":
@@ -239,6 +262,9 @@ class SweepConfig:
         }
 
 
+MOST = {"modes": 10**4, "iterations": 10**6, "dim": 10**4, "seed": 2**63 - 1, "workers": 10**9}
+"""The largest values accepted. Larger sizes would end in torch, out of memory."""
+
 EXAMPLES = {"modes": "8", "iterations": "10 100", "seed": "0", "dim": "2", "workers": "2"}
 
 
@@ -258,11 +284,10 @@ def _whole_numbers(name: str, values: Any, least: int) -> tuple[int, ...]:
     for value in found:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise TypeError(f"{name} must be whole numbers; received {value!r}")
-        most = 2**63 - 1 if name == "seed" else 10**9
-        if not least <= int(value) <= most:
+        if not least <= int(value) <= MOST[name]:
             raise ValueError(
-                f"{name} must be a whole number from {least} to {most}; received {int(value)}. "
-                f"For example: --{name} {EXAMPLES[name]}"
+                f"{name} must be a whole number from {least} to {MOST[name]}; "
+                f"received {int(value)}. For example: --{name} {EXAMPLES[name]}"
             )
     return tuple(dict.fromkeys(int(value) for value in found))
 

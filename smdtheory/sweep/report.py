@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
 from smdtheory.families import FAMILIES
 from smdtheory.sweep.cells import SOFT_MIXTURE, Plan
@@ -86,8 +85,8 @@ def closing(rows: list[Row], files: list[Path]) -> str:
 
 
 def everything(rows: list[Row]) -> str:
-    """All blocks of all groups, for a file."""
-    return "\n\n".join(section(group) for group in groups(rows)) + "\n"
+    """All blocks of all groups, for a file; what no run has finished is a dash."""
+    return "\n\n".join(section(group, gap="–") for group in groups(rows)) + "\n"
 
 
 def failures(failed: list[tuple[str, str]], cells: int) -> str:
@@ -96,17 +95,22 @@ def failures(failed: list[tuple[str, str]], cells: int) -> str:
     return "\n".join([*lines, *(f"  {cell}: {error}" for cell, error in failed)])
 
 
+def group_of(row: Row) -> tuple[str, str, int]:
+    """What the rows of a group share: mixture, schedule and seed."""
+    return row["mixture_id"], row["schedule"], row["seed"]
+
+
 def groups(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows of the same mixture, schedule and seed, in the order in which they come."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
+    found: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        found.setdefault((row["mixture_id"], row["schedule"], row["seed"]), []).append(row)
+        found.setdefault(group_of(row), []).append(row)
     return list(found.values())
 
 
-def section(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
+def section(rows: list[Row], blocks: int = len(BLOCKS), gap: str = "failed") -> str:
     """Heading, table, how the numbers were obtained, and the sentence, for one group."""
-    parts = [heading(rows[0]), table(rows, blocks), fill(methods(rows, blocks), WIDTH), ""]
+    parts = [heading(rows[0]), table(rows, blocks, gap), fill(methods(rows, blocks), WIDTH), ""]
     return "\n".join([*parts, fill(sentence(rows), WIDTH)])
 
 
@@ -114,7 +118,7 @@ def heading(row: Row) -> str:
     """What the rows of a group have in common."""
     parts = [f"{row['shape']} of {row['modes']} mode{'s' * (row['modes'] != 1)}"]
     if row["shape"] == "custom":
-        parts = [f"your mixture of {row['modes']} components"]
+        parts = [f"your mixture of {row['modes']} components ({row['mixture_id']})"]
     if row["separation"] is not None:
         parts.append(f"{row['separation']:.3g} apart")
     if row["std"] is not None:
@@ -122,12 +126,13 @@ def heading(row: Row) -> str:
     return ", ".join([*parts, f"d = {row['dim']}, {row['schedule']} schedule, seed {row['seed']}"])
 
 
-def table(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
+def table(rows: list[Row], blocks: int = len(BLOCKS), gap: str = "failed") -> str:
     """One group's rows as blocks with a line for each T and a column for each arm.
 
     Args:
         rows: rows of one group.
         blocks: how many of the blocks to show, from the sum on.
+        gap: what stands where an arm has no row.
     """
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     steps = sorted({row["steps"] for row in rows})
@@ -143,7 +148,7 @@ def table(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
     for title, show in BLOCKS[:blocks]:
         lines += [f"── {title} (nats) ".ljust(len(head[0]), "─"), *head]
         lines += [
-            line(str(T), (show(cell[arm, T]) if (arm, T) in cell else "failed" for arm in arms))
+            line(str(T), (show(cell[arm, T]) if (arm, T) in cell else gap for arm in arms))
             for T in steps
         ]
     return "\n".join([*lines, "─" * len(head[0])])
@@ -217,14 +222,17 @@ def _in_two(arm: str) -> tuple[str, str]:
 
 
 def headline(rows: list[Row]) -> str:
-    """A title for the figure of one group: the best Gaussian at its first and last T."""
+    """A title for the figure of one group: the best Gaussian at its first and last T.
+
+    Without the full covariance at both it is the best of those measured.
+    """
     best = _best_gaussians(rows)
     if not best:
         return "No Gaussian family has finished"
-    ends = [
-        f"{number(best[T], 'M_sum')} nats at T = {T}" for T in dict.fromkeys((min(best), max(best)))
-    ]
-    return f"Local errors of the best Gaussian denoiser: {', '.join(ends)}"
+    ends = [best[T] for T in dict.fromkeys((min(best), max(best)))]
+    said = ", ".join(f"{number(row, 'M_sum')} nats at T = {row['steps']}" for row in ends)
+    subject = "denoiser" if all(row["arm"] == "full" for row in ends) else "measured"
+    return f"Local errors of the best Gaussian {subject}: {said}"
 
 
 def sentence(rows: list[Row]) -> str:

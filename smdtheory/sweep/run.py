@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from smdtheory.files import write_atomically
 from smdtheory.sweep import report
-from smdtheory.sweep.cells import NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
+from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
@@ -145,28 +145,37 @@ def as_table(rows: list[Row]) -> pd.DataFrame:
 
 
 def _write(plan: Plan) -> list[Path]:
-    """The files for people: all rows of the folder as CSV, and table and figures of this plan."""
-    folder, rows = plan.store.folder, plan.rows
+    """The files for people, from all rows of the folder, whatever this plan asked for."""
+    folder = plan.store.folder
+    rows = sorted(plan.store.rows.values(), key=_place)
     files = [folder / "rows.csv", folder / "table.txt", folder / "config.json"]
-    order = ["shape", "dim", "modes", "separation", "std", "mixture_id", "schedule", "seed"]
-    table = as_table(list(plan.store.rows.values()))
-    if len(table):
-        table = table.sort_values([*order, "arm", "steps"], kind="stable")
-    write_atomically(files[0], table.to_csv(index=False))
+    write_atomically(files[0], as_table(rows).to_csv(index=False))
     write_atomically(files[1], report.everything(rows))
     if not plan.config.no_figure:
-        files += _draw(folder, rows)
+        files += _draw(plan, rows)
     return files
 
 
-def _draw(folder: Path, rows: list[Row]) -> list[Path]:
-    """Two figures for each mixture, schedule and seed, as PNG and PDF."""
+def _place(row: Row) -> tuple[Any, ...]:
+    """The place of a row among those of its folder."""
+    mixture = row["shape"], row["dim"], row["modes"], row["separation"] or 0.0, row["std"] or 0.0
+    return *mixture, *report.group_of(row), ARMS.index(row["arm"]), row["steps"]
+
+
+def _draw(plan: Plan, rows: list[Row]) -> list[Path]:
+    """Two figures for each mixture, schedule and seed of the plan, as PNG and PDF."""
     from smdtheory import plots
 
+    folder = plan.store.folder
+    names = {
+        (cell.mixture.identity, cell.schedule, cell.seed): cell.mixture.name for cell in plan.cells
+    }
     files: list[Path] = []
     for group in report.groups(rows):
         row, table = group[0], as_table(group)
-        name = f"{row['shape']}-{row['modes']}_{row['schedule']}_seed{row['seed']}"
+        if report.group_of(row) not in names:
+            continue
+        name = f"{names[report.group_of(row)]}_{row['schedule']}_seed{row['seed']}"
         said = f"{report.heading(row)}; bars: one standard or numerical error"
         figure = plots.error_against_steps(
             table, title=report.headline(group), subtitle=said, width=plots.PAGE
