@@ -32,7 +32,7 @@ class Fit:
         denoiser: a copy with the averaged parameters, in evaluation mode, where it was trained.
         losses: (steps,) float64, the loss of each step.
         steps: how many were taken.
-        seconds: how long they took, those of earlier sessions included.
+        seconds: how long they took, those before it was stopped included.
         folder: where the checkpoints are, if anywhere.
     """
 
