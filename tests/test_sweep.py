@@ -223,3 +223,11 @@ def test_cost_grows_with_the_steps_and_long_cells_start_first(tmp_path):
     plan = cells.make_plan(SweepConfig(**QUICK, out=tmp_path))
     assert [task.cost for task in plan.tasks] == sorted((t.cost for t in plan.tasks), reverse=True)
     assert plan.tasks[0].cell.arm == "truncated_2"
+
+
+def test_another_seed_draws_anew_and_the_same_seed_the_same(tmp_path):
+    found = []
+    for number, seed in enumerate((0, 0, 1)):
+        rows = sweep(tmp_path / str(number), iterations=3, families="full", seed=seed)
+        found.append(rows.M_sum[rows.arm == "truncated_2"].item())
+    assert found[0] == found[1] != found[2]
