@@ -79,16 +79,6 @@ def bridge(snr_t: Tensor | float, snr_s: Tensor | float) -> Bridge:
     return Bridge(removed / torch.sqrt(1 + 1 / gamma_s), c_prime, removed * noise_s, beta)
 
 
-def fixed_variance(step: Bridge, *, large: bool) -> Tensor:
-    """β_{t|s} if ``large``, else β̃_{s|t}, and β_{t|0} in its place at s = 0, where it is 0.
-
-    Example:
-        >>> fixed_variance(bridge([1.0, 1.0], [3.0, float("inf")]), large=False)
-        tensor([0.1667, 0.5000], dtype=torch.float64)
-    """
-    return step.beta if large else torch.where(step.variance == 0, step.beta, step.variance)
-
-
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """A variance-preserving forward chain of T steps.

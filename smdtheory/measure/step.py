@@ -180,7 +180,7 @@ def expectation(
     count: int = 1024,
     seed: int = 0,
 ) -> Estimate:
-    """E f(x_t): by ever finer rules where :func:`sampled` says so, by Sobol draws otherwise."""
+    """E f(x_t): by Sobol draws where :func:`sampled` says so, else by rules ever finer."""
     if sampled(q_t):
         draws = rules.sobol_normals(q_t.dim + 1, count, seed)
         points = [_transport(q_t, u[:, 0], u[:, 1:]) for u in draws]

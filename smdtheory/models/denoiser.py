@@ -12,6 +12,7 @@ from torch import Tensor
 from smdtheory.checks import broadcast, real_tensor
 from smdtheory.schedule import bridge
 from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.spectral import SpectralCovariance
 
 
 class Denoiser(torch.nn.Module):
@@ -96,3 +97,24 @@ def model_law(denoiser: Denoiser, x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> 
         )
     exact = law.means.dtype == torch.float64 and law.means.device == x_t.device
     return law if exact else law.to(x_t.device, torch.float64)
+
+
+def with_fixed_variance(
+    law: GaussianMixture, snr_t: Tensor | float, snr_s: Tensor | float, *, large: bool
+) -> GaussianMixture:
+    """A Gaussian step with the mean of ``law`` and a variance fixed by the schedule.
+
+    It is β_{t|s} if ``large``, else β̃_{s|t}, and β_{t|0} in its place at s = 0, where it is 0.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> law = presets.ring(1).expand((2,))
+        >>> with_fixed_variance(law, 1.0, torch.tensor([3.0, torch.inf]), large=False).variance
+        tensor([[0.1667, 0.1667],
+                [0.5000, 0.5000]], dtype=torch.float64)
+    """
+    step = bridge(snr_t, snr_s)
+    fixed = step.beta if large else torch.where(step.variance == 0, step.beta, step.variance)
+    variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
+    spectral = SpectralCovariance.isotropic(variance, law.dim)
+    return GaussianMixture.from_spectral(law.logits, law.means, spectral)

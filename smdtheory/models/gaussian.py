@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.checks import integer, shown
+from smdtheory.models.denoiser import with_fixed_variance
 from smdtheory.models.learned import (
     LearnedDenoiser,
     LevelCurve,
@@ -18,7 +19,6 @@ from smdtheory.models.learned import (
     positive_std,
 )
 from smdtheory.models.networks import Backbone
-from smdtheory.schedule import bridge, fixed_variance
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -131,12 +131,9 @@ class GaussianDenoiser(LearnedDenoiser):
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
         """p(x_s | x_t), one component; see :meth:`Denoiser.forward`."""
         law = super().forward(x_t, snr_t, snr_s)
-        step = bridge(snr_t, snr_s)
         if self.variance_kind not in ("fixed_small", "fixed_large"):
             return law
-        fixed = fixed_variance(step, large=self.variance_kind == "fixed_large")
-        variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
-        return _one(law.means, SpectralCovariance.isotropic(variance, law.dim))
+        return with_fixed_variance(law, snr_t, snr_s, large=self.variance_kind == "fixed_large")
 
 
 def _one(means: Tensor, spectral: SpectralCovariance) -> GaussianMixture:

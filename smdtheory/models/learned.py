@@ -116,9 +116,13 @@ class LearnedDenoiser(Denoiser):
         """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,); η (B, R, e).
 
         Raises:
+            TypeError: for a denoiser that has none.
             ValueError: for a fixed variance, under which x_0 has no density of its own.
         """
-        raise NotImplementedError
+        raise TypeError(
+            f"likelihood needs a denoiser with a density of x_0; received {type(self).__name__}. "
+            "Define log_likelihood, or train it with mse or energy."
+        )
 
     def flat(self, x_t: Tensor, snr_t: Any) -> tuple[Tensor, Tensor]:
         """x_t (*B, d) and γ_t as points (N, d) and levels (N,), where the denoiser is.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from smdtheory.checks import integer, positive, shown
 from smdtheory.families import Family, check_family
-from smdtheory.models.denoiser import Denoiser
-from smdtheory.schedule import bridge, fixed_variance
+from smdtheory.models.denoiser import Denoiser, with_fixed_variance
+from smdtheory.schedule import bridge
 from smdtheory.truth.curves import curves_of
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.posterior import posterior_at
@@ -96,12 +96,9 @@ class BestGaussian(_Oracle):
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
         """p(x_s | x_t), one component; see :meth:`Denoiser.forward`."""
         law = super().forward(x_t, snr_t, snr_s)
-        step = bridge(snr_t, snr_s)
         if self.family not in ("fixed_small", "fixed_large"):
             return law
-        fixed = fixed_variance(step, large=self.family == "fixed_large")
-        variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
-        return _one(law.means.squeeze(-2), SpectralCovariance.isotropic(variance, law.dim))
+        return with_fixed_variance(law, snr_t, snr_s, large=self.family == "fixed_large")
 
     def _covariance(self, law: GaussianMixture, snr_t: Tensor) -> SpectralCovariance:
         d = law.dim

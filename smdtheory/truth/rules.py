@@ -64,18 +64,7 @@ def graded_edges(centres: Tensor, scales: Tensor, reach: float = REACH) -> Tenso
         Sorted edges (E,): steps of :data:`PANEL` everywhere, of ``PANEL·scale`` within ``reach``
         scales of a narrower component, and growing by half from there.
     """
-    count = math.ceil(reach / PANEL)
-    base = PANEL * torch.arange(-count, count + 1, dtype=torch.float64)
-    narrow = (scales < 0.5) & (centres.abs() < reach + reach * scales)
-    if not bool(narrow.any()):
-        return base
-    pieces = [base]
-    for centre, scale in zip(centres[narrow].tolist(), scales[narrow].tolist(), strict=True):
-        growth = math.ceil(math.log(2 / scale) / math.log(1.5)) + 1
-        tail = base[-1] * 1.5 ** torch.arange(1, growth + 1, dtype=torch.float64)
-        pieces.append(centre + scale * torch.cat([-tail.flip(0), base, tail]))
-    edges = torch.cat(pieces)
-    edges = torch.unique(edges[edges.abs() <= base[-1]])
+    edges = torch.unique(graded_rows(centres.unsqueeze(0), scales.unsqueeze(0), reach))
     gaps = edges[1:] - edges[:-1]
     apart = torch.cat([gaps.new_tensor([1.0]), gaps]) > 1e-14 * edges.abs()
     distinct: Tensor = edges[apart]
