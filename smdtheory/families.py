@@ -23,3 +23,15 @@ def check_family(family: str) -> Family:
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}; received {family!r:.60}")
     return family
+
+
+LEARNED = (
+    "gaussian",
+    "gaussian_full",
+    "soft_mse",
+    "soft_energy",
+    "finite_mixture",
+    "gaussian_wide",
+    "soft_no_noise",
+)
+"""Denoisers that are trained; the last two are controls (:mod:`smdtheory.models.recipes`)."""

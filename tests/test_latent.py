@@ -109,8 +109,9 @@ def test_means_and_variances_of_the_data_are_accounted_for():
     own = small(mean=[2.0, 2.0], variance=9.0)
     unit = small()
     for soft in (own, unit):
-        for part in (soft.latent, soft.hypernetwork, soft.network):
+        for part in (soft.latent, soft.hypernetwork):
             part.enter.weight.data[:, -LevelFeatures.size :] = 0
+        soft.network.level[-1].weight.data.zero_()
     a = latent_share(RING, chain, unit, generator=seeded())
     b = latent_share(wide, scaled, own, generator=seeded())
     assert torch.allclose(a.value, b.value, rtol=1e-3)
@@ -221,7 +222,9 @@ def test_shuffling_keeps_the_law_of_each_latent(monkeypatch):
     x_t = 2 * torch.randn(30, 2, generator=seeded())
     one = torch.ones((), dtype=torch.float64)
     with torch.no_grad():
-        soft.network.enter.weight.zero_()
+        for part in (soft.network.enter, soft.network.level[-1]):
+            part.weight.zero_()
+            part.bias.zero_()
         whole = ShuffledLatent(soft).x0(x_t, one).means
         monkeypatch.setattr(ablation, "POINTS", 32)  # four points at a time
         parts = ShuffledLatent(soft).x0(x_t, one).means
@@ -276,7 +279,7 @@ def test_what_has_no_latent_is_refused():
         error_by_latents(RING, CHAIN, soft, ())
     with pytest.raises(ValueError, match="latents must be at least 2"):
         latent_share(RING, CHAIN, soft, latents=1)
-    with pytest.raises(ValueError, match="at most 65536"):
+    with pytest.raises(ValueError, match="at most 8192"):
         latent_share(RING, CHAIN, soft, latents=2**17)
     for measure in (latent_share, error_by_latents):
         with pytest.raises(ValueError, match="dimension"):

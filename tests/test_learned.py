@@ -194,7 +194,7 @@ def test_the_squared_error_pays_for_noise_and_the_energy_score_asks_for_it():
 
 
 def test_the_energy_score_is_least_at_the_truth_and_its_gradient_unbiased(monkeypatch):
-    """In closed form for N(0, σ²) in d = 1: E|X − Y| = √(2(1 + σ²)/π), least at σ = 1."""
+    """In closed form for N(0, σ²) in d = 1: E|N(0, v)|^β = C v^(β/2), least at σ = 1."""
 
     class Scaled(LearnedDenoiser):
         noise = 1
@@ -210,9 +210,14 @@ def test_the_energy_score_is_least_at_the_truth_and_its_gradient_unbiased(monkey
     count = 100_000
     snr = torch.full((count,), 1e-6, dtype=torch.float64)
     x_0, x_t = draws(GaussianMixture([1.0], [[0.0]], 1.0), snr)
-    slope = sigma * (
-        math.sqrt(2 / math.pi) * sigma / math.sqrt(1 + sigma**2) - 1 / math.sqrt(math.pi)
+    beta = objectives.EXPONENT
+    C = 2 ** (beta / 2) * math.gamma((1 + beta) / 2) / math.sqrt(math.pi)
+    slope = (
+        C
+        * beta
+        * (sigma**2 * (1 + sigma**2) ** (beta / 2 - 1) - 0.5 * (2 * sigma**2) ** (beta / 2))
     )
+    monkeypatch.setattr(objectives, "SMOOTHING", 1e-6)
     for number in (2, 6):
         monkeypatch.setattr(objectives, "DRAWS", number)
         denoiser.zero_grad()

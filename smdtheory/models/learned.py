@@ -22,7 +22,7 @@ from smdtheory.checks import positive, real_tensor
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.truth.validate import check_points
 
-LEVELS = (-9.0, 12.0)
+LEVELS = (-7.0, 12.0)
 """Range of log γ that networks distinguish: before it x_t says next to nothing of x_0, and after it
 the last step of a cosine chain of 1000 has long been passed."""
 
@@ -50,9 +50,8 @@ class Units:
             yield Units(*block)
 
     def repeated(self, count: int) -> tuple[Tensor, Tensor]:
-        """Inputs (B, R, d) and levels (B, R), the same R = ``count`` times."""
-        shape = (len(self.inputs), count)
-        return self.inputs.unsqueeze(1).expand(*shape, -1), self.level.unsqueeze(1).expand(shape)
+        """Inputs (B, R, d), the same R = ``count`` times, and levels (B, 1)."""
+        return self.inputs.unsqueeze(1).expand(-1, count, -1), self.level.unsqueeze(1)
 
     def residual(self, x_0: Tensor) -> Tensor:
         """r (B, d) float32 of points x_0 (B, d)."""

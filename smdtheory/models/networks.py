@@ -1,7 +1,9 @@
 r"""Networks of the learned denoisers: a backbone, and a hypernetwork that modulates it.
 
-All act on vectors. Time enters as log γ, the latent z through a :class:`Modulation` of the backbone
-in two ways: feature-wise scale and shift of every layer, and low-rank-plus-identity maps
+All act on vectors. Time enters as log γ, by a scale and shift of the features of every layer, and
+by an affine map of x: the components of a true posterior have means that are affine in x_t, with
+coefficients that depend on γ_t alone. The latent z enters through a :class:`Modulation` in two
+ways: feature-wise scale and shift once more, and low-rank-plus-identity maps
 A = v vᵀ + softplus(s) I after the first layer and before the last, with v linear in z.
 """
 
@@ -19,6 +21,9 @@ FREQUENCIES = 8
 
 PERIOD = 40.0
 """In log γ: longer than any range of noise levels that is trained on."""
+
+LEVEL_HIDDEN = 64
+"""Features between log γ and what it tells a backbone."""
 
 
 class LevelFeatures(nn.Module):
@@ -110,27 +115,39 @@ class Backbone(nn.Module):
         maps: int = 2,
     ) -> None:
         super().__init__()
-        self.features = LevelFeatures()
-        self.enter = nn.Linear(inputs + LevelFeatures.size, width)
+        self.sizes = [width] * (2 * layers + 2) + [outputs * inputs, outputs]
+        self.level = nn.Sequential(
+            LevelFeatures(),
+            nn.Linear(LevelFeatures.size, LEVEL_HIDDEN),
+            nn.SiLU(),
+            nn.Linear(LEVEL_HIDDEN, sum(self.sizes)),
+        )
+        affine = outputs * (inputs + 1)
+        for parameter in self.level[-1].parameters():
+            nn.init.zeros_(parameter[-affine:])
+        self.enter = nn.Linear(inputs, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.leave = nn.Linear(width, outputs)
         self.first = LowRankPlusIdentity(width, rank, maps) if rank else None
         self.last = LowRankPlusIdentity(width, rank, maps) if rank else None
 
     def forward(self, x: Tensor, level: Tensor, modulation: Modulation | None = None) -> Tensor:
-        """From x (..., inputs) and log γ (...,) to (..., outputs)."""
-        h = self.enter(torch.cat([x, self.features(level)], -1))
+        """From x (..., inputs) and log γ (...,), broadcastable, to (..., outputs)."""
+        *told, slope, offset = self.level(level).split(self.sizes, -1)
+        scales, shifts = told[0::2], told[1::2]
+        h = torch.addcmul(shifts[0], self.enter(x), 1 + scales[0])
         if modulation is not None and self.first is not None:
             h = self.first(h, modulation.first)
         for number, layer in enumerate(self.hidden):
-            step = layer(silu(h))
+            scale, shift = 1 + scales[number + 1], shifts[number + 1]
             if modulation is not None:
-                step = step * (1 + modulation.scale[..., number, :])
-                step = step + modulation.shift[..., number, :]
-            h = h + step
+                scale = scale + modulation.scale[..., number, :]
+                shift = shift + modulation.shift[..., number, :]
+            h = h + torch.addcmul(shift, layer(silu(h)), scale)
         if modulation is not None and self.last is not None:
             h = self.last(h, modulation.last)
-        out: Tensor = self.leave(silu(h))
+        affine = (slope.unflatten(-1, (-1, x.shape[-1])) @ x.unsqueeze(-1)).squeeze(-1)
+        out: Tensor = self.leave(silu(h)) + affine + offset
         return out
 
 
@@ -157,8 +174,9 @@ class Hypernetwork(nn.Module):
         self.vectors = nn.Linear(latent, 2 * maps * rank)
 
     def forward(self, z: Tensor, level: Tensor) -> Modulation:
-        """From z (..., latent) and log γ (...,)."""
-        h = silu(self.enter(torch.cat([z, self.features(level)], -1)))
+        """From z (..., latent) and log γ (...,), broadcastable."""
+        told = self.features(level).expand(*z.shape[:-1], -1)
+        h = silu(self.enter(torch.cat([z, told], -1)))
         both = self.leave(h).unflatten(-1, (2, self.layers, self.width))
         vectors = self.vectors(z).unflatten(-1, (2, self.maps, self.rank))
         scale, shift = both.unbind(-3)
@@ -184,7 +202,8 @@ class Latent(nn.Module):
         self.leave = nn.Linear(hidden, latent)
 
     def forward(self, eta: Tensor, x: Tensor, level: Tensor) -> Tensor:
-        """η (..., noise), x (..., inputs), log γ (...,); z (..., latent)."""
-        h = silu(self.enter(torch.cat([eta, x, self.features(level)], -1)))
+        """η (..., noise), x (..., inputs) and log γ (...,), broadcastable; z (..., latent)."""
+        told = self.features(level).expand(*x.shape[:-1], -1)
+        h = silu(self.enter(torch.cat([eta, x, told], -1)))
         out: Tensor = self.leave(silu(h + self.hidden(h)))
         return out

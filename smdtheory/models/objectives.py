@@ -7,9 +7,11 @@ Each takes (denoiser, x_0, x_t, snr_t, generator) and returns a scalar, in the u
   equals E‖r − E_η r̂‖²/d + E tr Var_η r̂/d: its minimiser ignores η, and is the posterior mean.
 - :func:`likelihood`: −log p(r | x_t), exact for Gaussians and finite mixtures; for a soft mixture
   −log (1/R) Σ_j N(r; r̂(η_j), τ² I), in expectation an upper bound of it that falls as R grows.
-- :func:`energy`: E‖r̂(η) − r‖ − ½ E‖r̂(η) − r̂(η′)‖, the energy score, a strictly proper scoring rule
-  for laws with a first moment (Gneiting and Raftery 2007). It says nothing about τ²: see
-  :func:`smdtheory.models.residual.calibrate`.
+- :func:`energy`: E ρ(r̂(η) − r) − ½ E ρ(r̂(η) − r̂(η′)), ρ(v) = (‖v‖² + c²)^(1/4), the energy score
+  with exponent ½ (Gneiting and Raftery 2007, §5), smoothed at the scale c. For laws with a moment
+  of order ½ it is strictly proper, −ρ being conditionally strictly positive definite
+  (Micchelli 1986).
+  It says nothing about τ²: see :func:`smdtheory.models.residual.calibrate`.
 """
 
 from __future__ import annotations
@@ -26,8 +28,12 @@ LATENTS = 8
 DRAWS = 4
 """Values of η for each point in :func:`energy`."""
 
-TINY = 1e-12
-"""Added to squared distances, whose root has no gradient at 0."""
+EXPONENT = 0.5
+"""Of the distance in :func:`energy`. The smaller it is the more do short distances count, and with
+them what lies between two modes: at 1 more of it is left there (docs/theory.md §10.3)."""
+
+SMOOTHING = 1e-3
+"""c², added to squared distances, whose power has no gradient at 0."""
 
 
 def mse(
@@ -64,7 +70,7 @@ OBJECTIVES: dict[str, Objective] = {"mse": mse, "likelihood": likelihood, "energ
 
 
 def _distance(gap: Tensor) -> Tensor:
-    return (gap.square().sum(-1) + TINY).sqrt()
+    return (gap.square().sum(-1) + SMOOTHING) ** (EXPONENT / 2)
 
 
 def _noise(denoiser: LearnedDenoiser, count: int, draws: int, generator: torch.Generator) -> Tensor:

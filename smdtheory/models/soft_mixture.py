@@ -30,11 +30,8 @@ from smdtheory.truth import rules
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
-NOISE = 8
-"""Dimension of η."""
-
-POINTS = 2**16
-"""Pairs (x_t, η) that go through the network together."""
+POINTS = 2**13
+"""Pairs (x_t, η) that go through the network together: more of them do not fit a cache."""
 
 
 class SoftMixture(LearnedDenoiser):
@@ -48,7 +45,7 @@ class SoftMixture(LearnedDenoiser):
         width: features of the denoiser.
         layers: its hidden layers.
         rank: dimension of the latent z and of the low-rank maps.
-        noise: dimension of η; 0 leaves the hypernetwork without noise, a control.
+        noise: dimension of η, d by default; 0 leaves the hypernetwork without noise, a control.
         mean: of the data, (d,).
         variance: of each coordinate of the data.
 
@@ -72,7 +69,7 @@ class SoftMixture(LearnedDenoiser):
         width: int = 192,
         layers: int = 4,
         rank: int = 16,
-        noise: int = NOISE,
+        noise: int | None = None,
         mean: Sequence[float] | Tensor | None = None,
         variance: float = 1.0,
     ) -> None:
@@ -80,7 +77,7 @@ class SoftMixture(LearnedDenoiser):
         if kernel not in ("fitted", "paper"):
             raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
         self.kernel, self.latents = kernel, check_latents(latents)
-        self.noise = integer("noise", noise, low=0)
+        self.noise = dim if noise is None else integer("noise", noise, low=0)
         sizes = {
             "width": integer("width", width, low=1),
             "layers": integer("layers", layers, low=1),
@@ -94,10 +91,10 @@ class SoftMixture(LearnedDenoiser):
     def draw(self, units: Units, eta: Tensor) -> Tensor:
         """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point."""
         x, level = units.repeated(eta.shape[-2])
-        return self.respond(x, level, self.latent(eta.expand(*level.shape, -1), x, level))
+        return self.respond(x, level, self.latent(eta.expand(*x.shape[:-1], -1), x, level))
 
     def respond(self, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
-        """Residuals (B, R, d) at inputs (B, R, d) and levels (B, R), with latents z (B, R, r)."""
+        """Residuals (B, R, d) at inputs (B, R, d) and levels (B, 1), with latents z (B, R, r)."""
         out: Tensor = self.network(x, level, self.hypernetwork(z, level))
         return out
 

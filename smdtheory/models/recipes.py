@@ -1,0 +1,201 @@
+r"""Named learned denoisers and how each is trained: what the sweep, the toy and the notebooks run.
+
+One network serves every schedule and every number of steps: it is trained at levels log γ spread
+evenly over :data:`TRAINED`, which holds the chains of up to 1000 steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from smdtheory.checks import integer, shown
+from smdtheory.families import LEARNED
+from smdtheory.models import objectives
+from smdtheory.models.configuration import Objective
+from smdtheory.models.fit import Fit, fit
+from smdtheory.models.gaussian import GaussianDenoiser
+from smdtheory.models.learned import LearnedDenoiser
+from smdtheory.models.residual import calibrate
+from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture
+from smdtheory.truth.mixture import GaussianMixture, check_mixture
+
+TRAINED = (-7.0, 10.5)
+"""Levels log γ: from where x_t is noise to the last step of a cosine chain of 1000."""
+
+WIDTH = 128
+"""Features of every network but that of ``gaussian_wide``."""
+
+Budget = Literal["short", "long"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A learned denoiser by name.
+
+    Attributes:
+        make: (dim, mean=..., variance=...) to an untrained denoiser.
+        objective: what it is trained on.
+        calibrated: whether its residual variance is fitted afterwards.
+        floor: the family of the ladder whose best it could be; ``None`` where it could be exact.
+        short: training steps where only the outline matters.
+        long: training steps where numbers are to be compared.
+        learning_rate: the largest.
+        batch: draws in a step.
+    """
+
+    make: Callable[..., LearnedDenoiser]
+    objective: Objective
+    calibrated: bool
+    floor: str | None
+    short: int
+    long: int
+    learning_rate: float = 3e-3
+    batch: int = 256
+
+
+def _gaussian(dim: int, **units: Any) -> LearnedDenoiser:
+    return GaussianDenoiser(dim, "level", width=WIDTH, **units)
+
+
+def _full(dim: int, **units: Any) -> LearnedDenoiser:
+    return GaussianDenoiser(dim, "full", width=WIDTH, **units)
+
+
+def _soft(dim: int, **units: Any) -> LearnedDenoiser:
+    return SoftMixture(dim, width=WIDTH, **units)
+
+
+def _no_noise(dim: int, **units: Any) -> LearnedDenoiser:
+    return SoftMixture(dim, width=WIDTH, noise=0, latents=2, **units)
+
+
+def _finite(dim: int, **units: Any) -> LearnedDenoiser:
+    return FiniteMixture(dim, 8, width=WIDTH, **units)
+
+
+def _wide(dim: int, **units: Any) -> LearnedDenoiser:
+    """The narrowest Gaussian with no fewer parameters than the soft mixture."""
+    wanted, width = parameters_of(_soft(dim)), WIDTH
+    while parameters_of(GaussianDenoiser(dim, "level", width=width)) < wanted:
+        width += 1
+    return GaussianDenoiser(dim, "level", width=width, **units)
+
+
+RECIPES: dict[str, Recipe] = dict(
+    zip(
+        LEARNED,
+        (
+            Recipe(_gaussian, objectives.mse, True, "isotropic", 2000, 8000),
+            Recipe(_full, objectives.likelihood, False, "full", 2000, 8000),
+            Recipe(_soft, objectives.mse, True, "isotropic", 1000, 6000),
+            Recipe(_soft, objectives.energy, True, None, 2000, 10_000),
+            Recipe(_finite, objectives.likelihood, False, None, 2000, 10_000, 4e-3),
+            Recipe(_wide, objectives.mse, True, "isotropic", 1000, 6000),
+            Recipe(_no_noise, objectives.mse, True, "isotropic", 1000, 6000),
+        ),
+        strict=True,
+    )
+)
+"""By the names of :data:`smdtheory.families.LEARNED`."""
+
+
+def parameters_of(denoiser: torch.nn.Module) -> int:
+    """How many numbers are trained.
+
+    Example:
+        >>> parameters_of(torch.nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in denoiser.parameters())
+
+
+def untrained(name: str, mixture: GaussianMixture, *, seed: int = 0) -> LearnedDenoiser:
+    """A learned denoiser before training, in the units of ``mixture``.
+
+    Args:
+        name: one of :data:`smdtheory.families.LEARNED`.
+        mixture: the data; its mean and the average variance of its coordinates are all that is
+            taken from it.
+        seed: of the initial parameters.
+
+    Raises:
+        TypeError: if ``mixture`` is no mixture or ``seed`` no integer.
+        ValueError: for a name that is not known.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> untrained("finite_mixture", presets.ring(8)).components
+        8
+    """
+    recipe, q = _recipe(name), check_mixture(mixture)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(integer("seed", seed, low=0))
+        return recipe.make(q.dim, mean=q.mean, variance=float(q.variance.mean()))
+
+
+def train(
+    name: str,
+    mixture: GaussianMixture,
+    *,
+    steps: int | None = None,
+    budget: Budget = "short",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> Fit:
+    """Train a learned denoiser as its recipe says, and fit its residual variance where it has one.
+
+    Args:
+        name: one of :data:`smdtheory.families.LEARNED`.
+        mixture: the data.
+        steps: of training; those of ``budget`` if absent.
+        budget: "short", or "long" for numbers that are to be compared.
+        seed: of the initial parameters and of all that training draws.
+        device: where to train.
+        folder: where to keep checkpoints: the same call goes on from there.
+        progress: show a progress bar; if absent, where the output is a terminal.
+
+    Returns:
+        The trained denoiser and the loss of each step.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+        ValueError: for a name or budget that is not known, or a folder that cannot be used.
+        ArithmeticError: if training diverges.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> train("gaussian", presets.ring(8), steps=2, progress=False).steps
+        2
+    """
+    recipe = _recipe(name)
+    if budget not in ("short", "long"):
+        raise ValueError(f"budget must be 'short' or 'long'; received {shown(budget)}")
+    run = fit(
+        untrained(name, mixture, seed=seed),
+        mixture,
+        recipe.objective,
+        steps=getattr(recipe, budget) if steps is None else steps,
+        log_snr=TRAINED,
+        batch=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        seed=seed,
+        device=device,
+        folder=folder,
+        progress=progress,
+    )
+    if recipe.calibrated and isinstance(run.denoiser, LearnedDenoiser):
+        calibrate(run.denoiser, mixture, seed=seed)
+    return run
+
+
+def _recipe(name: Any) -> Recipe:
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ValueError(f"name must be one of {', '.join(RECIPES)}; received {shown(name)}")
+    return RECIPES[name]
