@@ -25,7 +25,7 @@ def check_family(family: str) -> Family:
     return family
 
 
-LEARNED = (
+Learned = Literal[
     "gaussian",
     "gaussian_full",
     "soft_mse",
@@ -33,5 +33,18 @@ LEARNED = (
     "finite_mixture",
     "gaussian_wide",
     "soft_no_noise",
-)
+]
+
+LEARNED: tuple[Learned, ...] = get_args(Learned)
 """Denoisers that are trained; the last two are controls (:mod:`smdtheory.models.recipes`)."""
+
+FLOORS: dict[Learned, Family | None] = {
+    "gaussian": "isotropic",
+    "gaussian_full": "full",
+    "soft_mse": "isotropic",
+    "soft_energy": None,
+    "finite_mixture": None,
+    "gaussian_wide": "isotropic",
+    "soft_no_noise": "isotropic",
+}
+"""The family whose best each could be at most; ``None`` where it could be exact."""

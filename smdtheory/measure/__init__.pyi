@@ -15,3 +15,4 @@ from .samples import ModeCoverage as ModeCoverage
 from .samples import energy_distance as energy_distance
 from .samples import mode_coverage as mode_coverage
 from .samples import sliced_wasserstein as sliced_wasserstein
+from .sums import summed_errors as summed_errors

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.checks import broadcast, real_tensor
-from smdtheory.schedule import bridge
+from smdtheory.schedule import Bridge, bridge
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -67,12 +67,53 @@ class Denoiser(torch.nn.Module):
                 f"{type(self).__name__}.x0(x_t, snr_t) must return a mixture with batch_shape "
                 f"{tuple(x_t.shape[:-1])}, that of x_t; received {law!r}"
             )
-        c, c_prime, variance = (
-            v.to(law.means)[..., None, None] for v in (step.c, step.c_prime, step.variance)
-        )
-        means = c * law.means + c_prime * x_t.to(law.means).unsqueeze(-2)
-        spectral = law.spectral.map(lambda v: c.square() * v + variance)
-        return GaussianMixture.from_spectral(law.logits, means, spectral)
+        return through_bridge(law, x_t, step)
+
+    def sample(
+        self,
+        x_t: Tensor,
+        snr_t: Tensor,
+        snr_s: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """A draw of x_s from p(x_s | x_t) for each x_t, without gradients.
+
+        Args:
+            x_t: (*B, d).
+            snr_t: γ_t.
+            snr_s: γ_s > γ_t.
+            generator: source of randomness, on the device of x_t; torch's global one if absent.
+
+        Returns:
+            (*B, d), float64.
+
+        Raises:
+            TypeError: if :meth:`forward` does not return one law for each point.
+        """
+        return model_law(self, x_t, snr_t, snr_s).sample(generator=generator)
+
+
+def through_bridge(law: GaussianMixture, x_t: Tensor, step: Bridge) -> GaussianMixture:
+    """From the law of x_0 given x_t to that of x_s given x_t (docs/theory.md §2).
+
+    Args:
+        law: batch_shape *B.
+        x_t: (*B, d).
+        step: the coefficients c, c′ and β̃, broadcastable with *B.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> law = presets.ring(2).expand((3,))
+        >>> through_bridge(law, torch.zeros(3, 2), bridge(1.0, torch.inf)).means.equal(law.means)
+        True
+    """
+    c, c_prime, variance = (
+        v.to(law.means)[..., None, None] for v in (step.c, step.c_prime, step.variance)
+    )
+    means = c * law.means + c_prime * x_t.to(law.means).unsqueeze(-2)
+    spectral = law.spectral.map(lambda v: c.square() * v + variance)
+    return GaussianMixture.from_spectral(law.logits, means, spectral)
 
 
 def model_law(denoiser: Denoiser, x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> GaussianMixture:

@@ -21,7 +21,7 @@ from smdtheory.models.fit import Fit, fit
 from smdtheory.models.gaussian import GaussianDenoiser
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.residual import calibrate
-from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture
+from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture, check_latents
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 
 TRAINED = (-7.0, 10.5)
@@ -41,7 +41,6 @@ class Recipe:
         make: (dim, mean=..., variance=...) to an untrained denoiser.
         objective: what it is trained on.
         calibrated: whether its residual variance is fitted afterwards.
-        floor: the family of the ladder whose best it could be; ``None`` where it could be exact.
         short: training steps where only the outline matters.
         long: training steps where numbers are to be compared.
         learning_rate: the largest.
@@ -51,7 +50,6 @@ class Recipe:
     make: Callable[..., LearnedDenoiser]
     objective: Objective
     calibrated: bool
-    floor: str | None
     short: int
     long: int
     learning_rate: float = 3e-3
@@ -90,13 +88,13 @@ RECIPES: dict[str, Recipe] = dict(
     zip(
         LEARNED,
         (
-            Recipe(_gaussian, objectives.mse, True, "isotropic", 2000, 8000),
-            Recipe(_full, objectives.likelihood, False, "full", 2000, 8000),
-            Recipe(_soft, objectives.mse, True, "isotropic", 1000, 6000),
-            Recipe(_soft, objectives.energy, True, None, 2000, 10_000),
-            Recipe(_finite, objectives.likelihood, False, None, 2000, 10_000, 4e-3),
-            Recipe(_wide, objectives.mse, True, "isotropic", 1000, 6000),
-            Recipe(_no_noise, objectives.mse, True, "isotropic", 1000, 6000),
+            Recipe(_gaussian, objectives.mse, True, 2000, 8000),
+            Recipe(_full, objectives.likelihood, False, 2000, 8000),
+            Recipe(_soft, objectives.mse, True, 1000, 6000),
+            Recipe(_soft, objectives.energy, True, 2000, 10_000),
+            Recipe(_finite, objectives.likelihood, False, 2000, 10_000, 4e-3),
+            Recipe(_wide, objectives.mse, True, 1000, 6000),
+            Recipe(_no_noise, objectives.mse, True, 1000, 6000),
         ),
         strict=True,
     )
@@ -145,6 +143,7 @@ def train(
     steps: int | None = None,
     budget: Budget = "short",
     seed: int = 0,
+    latents: int | None = None,
     device: torch.device | str = "cpu",
     folder: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
@@ -157,6 +156,7 @@ def train(
         steps: of training; those of ``budget`` if absent.
         budget: "short", or "long" for numbers that are to be compared.
         seed: of the initial parameters and of all that training draws.
+        latents: R of a soft mixture, for which its residual variance is fitted; its own if absent.
         device: where to train.
         folder: where to keep checkpoints: the same call goes on from there.
         progress: show a progress bar; if absent, where the output is a terminal.
@@ -190,6 +190,8 @@ def train(
         folder=folder,
         progress=progress,
     )
+    if isinstance(run.denoiser, SoftMixture) and latents is not None and run.denoiser.noise:
+        run.denoiser.latents = check_latents(latents)
     if recipe.calibrated and isinstance(run.denoiser, LearnedDenoiser):
         calibrate(run.denoiser, mixture, seed=seed)
     return run

@@ -78,7 +78,7 @@ def ancestral(
     """
 
     def step(x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> Tensor:
-        return model_law(denoiser, x_t, snr_t, snr_s).sample(generator=generator)
+        return denoiser.sample(x_t, snr_t, snr_s, generator=generator)
 
     x_T = _start(denoiser, schedule, count, dim, start, generator, trajectory, dtype, device)
     return _walk(step, schedule, x_T, trajectory, batch)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.checks import integer, shown
+from smdtheory.models.denoiser import through_bridge
 from smdtheory.models.learned import (
     LearnedDenoiser,
     LevelCurve,
@@ -142,6 +143,28 @@ class SoftMixture(LearnedDenoiser):
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
         """p(x_s | x_t), R components; see :meth:`Denoiser.forward`."""
         return self.step(super().forward(x_t, snr_t, snr_s), snr_t, snr_s)
+
+    def sample(
+        self,
+        x_t: Tensor,
+        snr_t: Tensor,
+        snr_s: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """A draw of x_s for each x_t, from a fresh η each, whatever R; see :meth:`Denoiser.sample`.
+
+        This is the continuous mixture: the R components of :meth:`forward` stand for it.
+        """
+        points, snr = self.flat(x_t, snr_t)
+        units, device = self.units(points, snr), points.device
+        eta = torch.randn(len(points), 1, self.noise, generator=generator, device=device)
+        with torch.no_grad():
+            noise = torch.split(eta, POINTS)
+            drawn = [self.draw(*pair) for pair in zip(units.parts(POINTS), noise, strict=True)]
+            law = self.law(units, torch.cat(drawn), x_t.shape[:-1])
+            step = self.step(through_bridge(law, x_t, bridge(snr_t, snr_s)), snr_t, snr_s)
+        return step.sample(generator=generator)
 
     def step(
         self, law: GaussianMixture, snr_t: Tensor | float, snr_s: Tensor | float

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smdtheory.families import FAMILIES
-from smdtheory.sweep.config import MixtureSpec, SweepConfig
+from smdtheory.families import FAMILIES, LEARNED
+from smdtheory.sweep.config import SweepConfig
+from smdtheory.sweep.spec import MixtureSpec
 from smdtheory.sweep.store import Row, Store
 
 if TYPE_CHECKING:
@@ -24,10 +25,34 @@ KEPT_TERMS = 2
 TRUNCATED = f"truncated_{KEPT_TERMS}"
 SOFT_MIXTURE = "soft_mixture"
 
-ARMS = (*FAMILIES, TRUNCATED, SOFT_MIXTURE)
+ARMS = (*FAMILIES, TRUNCATED, SOFT_MIXTURE, *LEARNED)
 
 SAMPLES = 4096
 """Draws for the global interval, and for each local error that has to be sampled."""
+
+
+RECIPES_VERSION = 1
+"""Raise it with every change to the networks or their training: such rows are not reused."""
+
+SOFT = ("soft_mse", "soft_energy")
+"""Networks whose every draw costs R evaluations."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network of a cell is trained and measured.
+
+    Attributes:
+        budget: "short" or "long".
+        repeat: number of the training, 0, 1, ...; each has a seed of its own.
+        device: where.
+        recipes: version of the recipes.
+    """
+
+    budget: str
+    repeat: int
+    device: str
+    recipes: int = RECIPES_VERSION
 
 
 @dataclass(frozen=True)
@@ -37,9 +62,10 @@ class Cell:
     Attributes:
         mixture: the mixture.
         schedule: "cosine", "linear" or "sigmoid".
-        arm: a Gaussian family, ``soft_mixture`` or ``truncated_2``.
+        arm: a Gaussian family, ``soft_mixture``, ``truncated_2`` or a learned denoiser.
         seed: seed of what is drawn at random.
         samples: number of draws.
+        training: of a learned denoiser.
     """
 
     mixture: MixtureSpec
@@ -47,38 +73,61 @@ class Cell:
     arm: str
     seed: int
     samples: int = SAMPLES
+    training: Training | None = None
 
     def draws(self, steps: int) -> int:
         """Number of draws at T = ``steps``: fewer for each where the steps are many and small."""
+        if self.training is not None:
+            return self.samples if steps <= MEASURED_STEPS else self.samples // 4
         return max(SAMPLES // 8, min(self.samples, 32 * self.samples // steps))
+
+    @property
+    def latents(self) -> int:
+        """R, of the soft mixtures; with ``mse`` they ignore η, and few do."""
+        if self.arm == "soft_mse":
+            return 32
+        return 256 if self.training is not None and self.training.budget == "long" else 128
 
     @property
     def configuration(self) -> dict[str, Any]:
         """Everything that the cell's numbers depend on, as plain JSON values."""
-        return asdict(self)
+        found = asdict(self)
+        if self.training is None:
+            del found["training"]
+        return found
 
     @property
     def label(self) -> str:
         """A name for people."""
-        return f"{self.mixture.label}, {self.schedule}, seed {self.seed}, {self.arm}"
+        again = ""
+        if self.training is not None:
+            again = f", {self.training.budget} training {self.training.repeat}"
+        return f"{self.mixture.label}, {self.schedule}, seed {self.seed}, {self.arm}{again}"
 
 
 @dataclass(frozen=True)
 class Task:
     """A cell and the iteration counts still to be measured.
 
-    ``parameters`` carries a mixture of the user's own to the process that works on it.
+    ``parameters`` carries a mixture of the user's own to the process that works on it, and
+    ``checkpoints`` is the folder where training is kept.
     """
 
     cell: Cell
     steps: tuple[int, ...]
     parameters: bytes | None = None
+    checkpoints: Path | None = None
 
     @property
     def cost(self) -> float:
         """Expected time, in steps of a Gaussian arm (whose local errors are not sampled)."""
-        each = 1.0 if self.cell.arm in FAMILIES else SAMPLED_STEP
-        return each * sum(T + STEPS_PER_ROW for T in self.steps)
+        training = self.cell.training
+        if training is None:
+            each = 1.0 if self.cell.arm in FAMILIES else SAMPLED_STEP
+            return each * sum(T + STEPS_PER_ROW for T in self.steps)
+        train, measure = SECONDS[training.budget][self.cell.arm]
+        measured = sum(min(T, MEASURED_STEPS // 2) for T in self.steps)
+        return STEPS_PER_SECOND * (train + measure * measured)
 
 
 SAMPLED_STEP = 4.0
@@ -87,6 +136,35 @@ SAMPLED_STEP = 4.0
 STEPS_PER_ROW = 50
 """What a row costs besides its T steps, in steps."""
 
+STEPS_PER_SECOND = 500
+"""On one core."""
+
+MEASURED_STEPS = 32
+"""Longer chains are measured at some of their steps, for a learned denoiser."""
+
+SECONDS: dict[str, dict[str, tuple[float, float]]] = {
+    "short": {
+        "gaussian": (12, 0.1),
+        "gaussian_full": (20, 0.1),
+        "soft_mse": (15, 0.2),
+        "soft_energy": (50, 0.4),
+        "finite_mixture": (15, 0.1),
+        "gaussian_wide": (10, 0.1),
+        "soft_no_noise": (12, 0.1),
+    },
+    "long": {
+        "gaussian": (50, 0.1),
+        "gaussian_full": (80, 0.1),
+        "soft_mse": (60, 0.2),
+        "soft_energy": (250, 1.5),
+        "finite_mixture": (80, 0.1),
+        "gaussian_wide": (40, 0.1),
+        "soft_no_noise": (60, 0.1),
+    },
+}
+"""On one core, to train and to measure one step: for the progress bar, and to begin with the
+longest."""
+
 
 def make_cells(
     config: SweepConfig, custom: MixtureSpec | None = None
@@ -94,7 +172,7 @@ def make_cells(
     """The cells that a configuration asks for, and notes on those it does not make.
 
     Example:
-        >>> cells, notes = make_cells(SweepConfig(modes=(2,), families=("full",)))
+        >>> cells, notes = make_cells(SweepConfig(modes=2, families="full", no_train=True))
         >>> [cell.arm for cell in cells]
         ['full', 'soft_mixture']
         >>> notes
@@ -114,7 +192,25 @@ def make_cells(
             if mixture.draw in (None, seed)
             for arm in arms
         ]
+    own = [custom] if custom else config.mixtures()
+    cells += [
+        Cell(mixture, schedule, arm, seed, samples, Training(config.budget, repeat, config.device))
+        for mixture in own
+        for schedule in config.schedule
+        for seed in config.seed
+        if mixture.draw in (None, seed)
+        for arm in config.trained
+        for samples in [_learned_samples(arm, config.budget)]
+        for repeat in range(config.repeat_count)
+    ]
     return cells, notes
+
+
+def _learned_samples(arm: str, budget: str) -> int:
+    """Draws for each step that is measured: each costs a soft mixture R evaluations."""
+    if arm == "soft_energy":
+        return 1024 if budget == "long" else 512
+    return 2 * SAMPLES if budget == "long" else SAMPLES // 2
 
 
 @dataclass(frozen=True)
@@ -131,11 +227,16 @@ class Plan:
     def tasks(self) -> list[Task]:
         """What the store lacks, the longest first."""
         tasks = [
-            Task(cell, missing, self.parameters)
+            Task(cell, missing, self.parameters, self._checkpoints(cell))
             for cell in self.cells
             if (missing := self.store.missing(cell.configuration, self.config.iterations))
         ]
         return sorted(tasks, key=lambda task: -task.cost)
+
+    def _checkpoints(self, cell: Cell) -> Path | None:
+        if cell.training is None:
+            return None
+        return self.store.folder / "checkpoints" / self.store.key(cell.configuration)
 
     @property
     def rows(self) -> list[Row]:

@@ -7,6 +7,7 @@ import pickle
 import time
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +15,35 @@ import torch
 from smdtheory.estimate import Estimate
 from smdtheory.families import FAMILIES
 from smdtheory.files import digest
-from smdtheory.measure import best_gaussian_errors, global_error, local_errors
-from smdtheory.models import oracle
+from smdtheory.measure import (
+    GlobalError,
+    best_gaussian_errors,
+    global_error,
+    latent_share,
+    local_errors,
+    prior_gap,
+    summed_errors,
+)
+from smdtheory.models import SoftMixture, oracle
 from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.fit import Fit
+from smdtheory.models.recipes import parameters_of, train
 from smdtheory.schedule import Schedule
-from smdtheory.sweep.cells import KEPT_TERMS, NUMERICS_VERSION, SOFT_MIXTURE, Cell, Task
-from smdtheory.sweep.config import MixtureSpec
+from smdtheory.sweep.cells import (
+    KEPT_TERMS,
+    MEASURED_STEPS,
+    NUMERICS_VERSION,
+    SOFT_MIXTURE,
+    Cell,
+    Task,
+)
 from smdtheory.sweep.mixtures import build
+from smdtheory.sweep.spec import MixtureSpec
 from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
+
+LAST = 100
+"""Training steps over which the last loss is averaged."""
 
 
 def compute(task: Task) -> list[Row]:
@@ -34,7 +55,10 @@ def compute(task: Task) -> list[Row]:
         ArithmeticError: if a number comes out as NaN.
     """
     mixture = _mixture(task.cell.mixture, task.parameters)
-    return [measure(task.cell, mixture, T) for T in task.steps]
+    if task.cell.training is None:
+        return [measure(task.cell, mixture, T) for T in task.steps]
+    trained = learn(task.cell, mixture, task.checkpoints)
+    return [measure_learned(task.cell, mixture, trained, T) for T in task.steps]
 
 
 @lru_cache(maxsize=4)
@@ -50,8 +74,7 @@ def measure(cell: Cell, mixture: GaussianMixture, steps: int) -> Row:
     """One row: local errors, global interval and prior gap of a cell at T = ``steps``, in nats."""
     begin = time.perf_counter()
     schedule, draws = Schedule.named(cell.schedule, steps), cell.draws(steps)
-    seed = int(digest([cell.seed, steps])[:15], 16)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed_of(cell.seed, steps))
     denoiser = _denoiser(cell.arm, mixture)
     if cell.arm in FAMILIES:
         errors = best_gaussian_errors(mixture, schedule, cell.arm)
@@ -60,7 +83,82 @@ def measure(cell: Cell, mixture: GaussianMixture, steps: int) -> Row:
     whole = global_error(
         mixture, schedule, denoiser, samples=draws, local_errors=errors, generator=generator
     )
-    spec = cell.mixture
+    ends = errors.map(lambda e: torch.stack([e[..., 1], e[..., 2:].sum(-1)], -1))
+    return _row(cell, steps, ends, begin, whole=whole, gap=whole.prior_gap)
+
+
+def learn(cell: Cell, mixture: GaussianMixture, folder: Path | None) -> Fit:
+    """Train the network of a cell, or take it from its checkpoints."""
+    training = cell.training
+    assert training is not None
+    return train(
+        cell.arm,
+        mixture,
+        budget="long" if training.budget == "long" else "short",
+        seed=seed_of(cell.seed, training.repeat) % 2**31,
+        latents=cell.latents,
+        device=training.device,
+        folder=folder,
+        progress=False,
+    )
+
+
+def measure_learned(cell: Cell, mixture: GaussianMixture, run: Fit, steps: int) -> Row:
+    """One row: local errors of a learned denoiser at T = ``steps``, in nats; no global error."""
+    begin = time.perf_counter()
+    schedule, draws = Schedule.named(cell.schedule, steps), cell.draws(steps)
+    repeat = 0 if cell.training is None else cell.training.repeat
+    generator = torch.Generator().manual_seed(seed_of(cell.seed, repeat, steps))
+    ends = summed_errors(mixture, schedule, run.denoiser, samples=draws, generator=generator)
+    share = None
+    soft = run.denoiser if isinstance(run.denoiser, SoftMixture) else None
+    if soft is not None:
+        levels = schedule.snr[1 :: max(1, steps // MEASURED_STEPS)]
+        shares = latent_share(
+            mixture, Schedule.from_snr(levels), soft, samples=512, latents=16, generator=generator
+        )
+        share = shares[int(shares.value.argmax())]
+    return _row(
+        cell,
+        steps,
+        ends,
+        begin,
+        gap=prior_gap(mixture, schedule),
+        share=share,
+        latents=None if soft is None else soft.latents,
+        run=run,
+    )
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for each list of numbers.
+
+    Example:
+        >>> seed_of(0, 1) == seed_of(0, 1) != seed_of(1, 0)
+        True
+    """
+    return int(digest(list(numbers))[:15], 16)
+
+
+def _row(
+    cell: Cell,
+    steps: int,
+    ends: Estimate,
+    begin: float,
+    *,
+    gap: Estimate,
+    whole: GlobalError | None = None,
+    share: Estimate | None = None,
+    latents: int | None = None,
+    run: Fit | None = None,
+) -> Row:
+    """A row from M_1 and Σ_{t≥2} M_t, and whatever else was measured.
+
+    Raises:
+        ArithmeticError: if a number is NaN.
+    """
+    spec, training = cell.mixture, cell.training
+    bound = None if whole is None else whole.value or whole.upper
     row: Row = {
         "shape": spec.shape,
         "modes": spec.modes,
@@ -70,17 +168,26 @@ def measure(cell: Cell, mixture: GaussianMixture, steps: int) -> Row:
         "seed": cell.seed,
         "schedule": cell.schedule,
         "arm": cell.arm,
+        "budget": None if training is None else training.budget,
+        "repeat": None if training is None else training.repeat,
         "steps": steps,
-        **_numbers("M_1", errors[1]),
-        **_numbers("M_rest", errors[2:].sum()),
-        **_numbers("M_sum", errors.sum()),
-        "method": errors.method,
-        **_numbers("global_lower", whole.lower),
-        **_numbers("global_upper", whole.upper),
-        **_numbers("global_value", whole.value),
-        "global_method": (whole.value or whole.upper).method,
-        **_numbers("prior_gap", whole.prior_gap),
-        "samples": draws,
+        **_numbers("M_1", ends[0]),
+        **_numbers("M_rest", ends[1]),
+        **_numbers("M_sum", ends.sum()),
+        "method": ends.method,
+        **_numbers("global_lower", getattr(whole, "lower", None)),
+        **_numbers("global_upper", getattr(whole, "upper", None)),
+        **_numbers("global_value", getattr(whole, "value", None)),
+        "global_method": bound and bound.method,
+        **_numbers("prior_gap", gap),
+        **_numbers("latent_share", share),
+        "latents": latents,
+        "parameters": run and parameters_of(run.denoiser),
+        "train_steps": run and run.steps,
+        "train_seconds": run and round(run.seconds, 1),
+        "train_loss": run and float(run.losses[-LAST:].mean()),
+        "device": training and training.device,
+        "samples": cell.draws(steps),
         "seconds": round(time.perf_counter() - begin, 4),
         "version": version("smdtheory"),
         "numerics": NUMERICS_VERSION,

@@ -8,101 +8,33 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from smdtheory.families import FAMILIES, Family
-from smdtheory.files import digest
+from smdtheory.families import FAMILIES, LEARNED, Family, Learned
+from smdtheory.sweep.spec import DEFAULT_DIM, DEFAULT_SEPARATION, DEFAULT_STD, MixtureSpec
 
 Shape = Literal["ring", "grid", "line", "random"]
 ScheduleName = Literal["cosine", "linear", "sigmoid"]
+Budget = Literal["short", "long"]
 
+DEFAULT_LEARNED: tuple[Learned, ...] = ("gaussian", "soft_mse", "soft_energy", "finite_mixture")
 DEFAULT_ITERATIONS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-DEFAULT_STD: dict[str, float] = {"ring": 0.1, "grid": 0.25, "line": 0.25, "random": 0.25}
-DEFAULT_DIM: dict[str, int] = {"ring": 2, "grid": 2, "line": 1, "random": 2}
-DEFAULT_SEPARATION = 2.0
-RING_RADIUS = 2**0.5
-
-
-@dataclass(frozen=True)
-class MixtureSpec:
-    """The numbers that fix one mixture, without building it.
-
-    Attributes:
-        shape: "ring", "grid", "line", "random", or "custom" for a mixture of the user's own.
-        modes: number of components.
-        dim: dimension d.
-        separation: distance of neighbouring modes, for "random" the scale of the means (``None``:
-            the ring of radius √2, or custom).
-        std: standard deviation of each component (``None``: custom).
-        draw: seed of the draw, for "random" alone.
-        content: fingerprint of the parameters, for "custom" alone.
-    """
-
-    shape: str
-    modes: int
-    dim: int
-    separation: float | None = None
-    std: float | None = None
-    draw: int | None = None
-    content: str | None = None
-
-    @property
-    def neighbours(self) -> float | None:
-        """The distance of neighbouring modes as a number, where there is one."""
-        if self.shape == "ring" and self.separation is None and self.modes > 1:
-            return 2 * RING_RADIUS * math.sin(math.pi / self.modes)
-        return self.separation
-
-    @property
-    def identity(self) -> str:
-        """A short name for programs: 12 digits of a hash of all of it."""
-        return digest(asdict(self))[:12]
-
-    @property
-    def name(self) -> str:
-        """A name for files, no two mixtures' the same: it says what is not the default.
-
-        The draw is left out, being the seed of the sweep.
-
-        Example:
-            >>> [spec.name for spec in SweepConfig(modes=(3, 8), std=0.3).mixtures()]
-            ['ring-3-std0.3', 'ring-8-std0.3']
-        """
-        parts = [self.shape, str(self.modes)]
-        if self.shape == "custom":
-            return "-".join([*parts, self.identity])
-        separation = None if self.shape == "ring" else DEFAULT_SEPARATION
-        for short, value, default in (
-            ("sep", self.separation, separation),
-            ("std", self.std, DEFAULT_STD[self.shape]),
-            ("dim", self.dim, DEFAULT_DIM[self.shape]),
-        ):
-            if value != default:
-                parts.append(f"{short}{value}".removesuffix(".0"))
-        return "-".join(parts)
-
-    @property
-    def label(self) -> str:
-        """A name for people."""
-        if self.shape == "custom":
-            return f"your mixture of {self.modes} components in d = {self.dim}"
-        plural = "mode" if self.modes == 1 else "modes"
-        draw = "" if self.draw is None else f", draw {self.draw}"
-        return f"{self.shape} of {self.modes} {plural} in d = {self.dim}{draw}"
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """How far is the best Gaussian denoiser from the truth, at every number of iterations?
+    """How far are Gaussian and soft mixture denoisers from the truth, at any number of iterations?
 
     On each mixture and schedule, measures every family of Gaussian backward steps at its best,
-    the exact soft mixture, and a posterior cut to its two heaviest components. Ends with a table,
-    a figure and one plain sentence. Finished work stays in the output folder: the same command
-    computes nothing twice, a longer one only what is new.
+    the exact soft mixture, and a posterior cut to its two heaviest components; then trains
+    networks, each once for every number of iterations, and puts them beside the best they could
+    be. Ends with tables, figures and plain sentences. Finished work stays in the output folder:
+    the same command computes nothing twice, a longer one only what is new.
 
     Attributes:
         modes: Number of modes; several values make several mixtures.
@@ -122,6 +54,15 @@ class SweepConfig:
             each step (isotropic) or each point (isotropic_x), best diagonal or full covariance
             for each point.
         seed: Seed of everything drawn at random, or several.
+        no_train: Measure what is known in closed form; train nothing.
+        budget: short trains for a minute or two and shows the outline, no accuracy promised; long
+            takes about 20 minutes on two cores and gives intervals.
+        learned: Networks to train. None: gaussian, soft_mse, soft_energy and finite_mixture, and
+            with the long budget gaussian_full and the controls gaussian_wide (as many parameters
+            as the soft mixture) and soft_no_noise.
+        repeats: How often each network is trained, from different seeds. None: once, and three
+            times with the long budget.
+        device: Where to train and measure networks: cpu, or cuda for one GPU (with one worker).
         workers: Processes to use. None: one for each core.
         out: Folder for results. None: runs/ and the name of the shape or mixture file, as in
             runs/ring.
@@ -143,6 +84,11 @@ class SweepConfig:
     iterations: tuple[int, ...] = DEFAULT_ITERATIONS
     families: tuple[Family, ...] = FAMILIES
     seed: tuple[int, ...] = (0,)
+    no_train: bool = False
+    budget: Budget = "short"
+    learned: tuple[Learned, ...] | None = None
+    repeats: int | None = None
+    device: str = "cpu"
     workers: int | None = None
     out: Path | None = None
     dry_run: bool = False
@@ -169,7 +115,11 @@ class SweepConfig:
         for name in ("separation", "std"):
             if getattr(self, name) is not None:
                 put(name, _positive(name, getattr(self, name)))
-        for name in ("dim", "workers"):
+        _choices("budget", (self.budget,), get_args(Budget))
+        if self.learned is not None:
+            put("learned", _choices("learned", _several("learned", self.learned), LEARNED))
+        put("device", _device(self.device))
+        for name in ("dim", "workers", "repeats"):
             if getattr(self, name) is not None:
                 put(name, _whole_numbers(name, getattr(self, name), 1)[0])
         for name in ("mixture", "out"):
@@ -240,6 +190,18 @@ class SweepConfig:
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
 
+    @property
+    def trained(self) -> tuple[Learned, ...]:
+        """The networks to train: those asked for, or those of the budget."""
+        if self.no_train:
+            return ()
+        return self.learned or (LEARNED if self.budget == "long" else DEFAULT_LEARNED)
+
+    @property
+    def repeat_count(self) -> int:
+        """How often each is trained."""
+        return self.repeats or (3 if self.budget == "long" else 1)
+
     def mixtures(self) -> list[MixtureSpec]:
         """The preset mixtures asked for, one for each number of modes (and seed, if random)."""
         draws: tuple[int | None, ...] = self.seed if self.shape == "random" else (None,)
@@ -262,10 +224,12 @@ class SweepConfig:
         }
 
 
-MOST = {"modes": 10**4, "iterations": 10**6, "dim": 10**4, "seed": 2**63 - 1, "workers": 10**9}
+MOST = {"modes": 10**4, "iterations": 10**6, "dim": 10**4, "seed": 2**63 - 1, "workers": 10**9,
+        "repeats": 1000}  # fmt: skip
 """The largest values accepted. Larger sizes would end in torch, out of memory."""
 
-EXAMPLES = {"modes": "8", "iterations": "10 100", "seed": "0", "dim": "2", "workers": "2"}
+EXAMPLES = {"modes": "8", "iterations": "10 100", "seed": "0", "dim": "2", "workers": "2",
+            "repeats": "3"}  # fmt: skip
 
 
 def _several(name: str, values: Any) -> tuple[Any, ...]:
@@ -313,6 +277,14 @@ def _choices(name: str, values: tuple[Any, ...], allowed: tuple[str, ...]) -> tu
                 f"{name} must be among {', '.join(allowed)}; received {value!r}.{hint}"
             )
     return tuple(dict.fromkeys(values))
+
+
+def _device(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"device must be a name; received {value!r}")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value):
+        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {value!r:.60}")
+    return value
 
 
 def _path(name: str, value: Any) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smdtheory.sweep.config import DEFAULT_SEPARATION, DEFAULT_STD, RING_RADIUS, MixtureSpec
+from smdtheory.sweep.spec import DEFAULT_SEPARATION, DEFAULT_STD, RING_RADIUS, MixtureSpec
 from smdtheory.truth import presets
 from smdtheory.truth.mixture import GaussianMixture
 

@@ -8,7 +8,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from textwrap import fill
 
-from smdtheory.families import FAMILIES
+from smdtheory.families import FAMILIES, LEARNED
+from smdtheory.sweep import trained
 from smdtheory.sweep.cells import SOFT_MIXTURE, Plan
 from smdtheory.sweep.store import Row
 
@@ -109,9 +110,15 @@ def groups(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def section(rows: list[Row], blocks: int = len(BLOCKS), gap: str = "failed") -> str:
-    """Heading, table, how the numbers were obtained, and the sentence, for one group."""
-    parts = [heading(rows[0]), table(rows, blocks, gap), fill(methods(rows, blocks), WIDTH), ""]
-    return "\n".join([*parts, fill(sentence(rows), WIDTH)])
+    """Heading, tables, how the numbers were obtained, and the sentences, for one group."""
+    exact = [row for row in rows if row["arm"] not in LEARNED]
+    parts = [heading(rows[0])]
+    if exact:
+        parts += [table(exact, blocks, gap), fill(methods(exact, blocks), WIDTH), ""]
+        parts += [fill(sentence(exact), WIDTH)]
+    if len(exact) < len(rows):
+        parts += ["", trained.section(rows, blocks)]
+    return "\n".join(parts)
 
 
 def heading(row: Row) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from smdtheory.families import LEARNED
 from smdtheory.files import write_atomically
-from smdtheory.sweep import report
+from smdtheory.sweep import report, trained
 from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
@@ -23,7 +24,10 @@ from smdtheory.sweep.engine import run_tasks
 from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
 
-TEXT = {"shape", "schedule", "arm", "method", "global_method", "version", "mixture_id"}
+TEXT = {
+    "shape", "schedule", "arm", "budget", "method", "global_method", "device", "version",
+    "mixture_id",
+}  # fmt: skip
 """Columns that hold words; the others hold numbers."""
 
 
@@ -159,11 +163,12 @@ def _write(plan: Plan) -> list[Path]:
 def _place(row: Row) -> tuple[Any, ...]:
     """The place of a row among those of its folder."""
     mixture = row["shape"], row["dim"], row["modes"], row["separation"] or 0.0, row["std"] or 0.0
-    return *mixture, *report.group_of(row), ARMS.index(row["arm"]), row["steps"]
+    training = row["budget"] or "", row["repeat"] or 0
+    return *mixture, *report.group_of(row), ARMS.index(row["arm"]), *training, row["steps"]
 
 
 def _draw(plan: Plan, rows: list[Row]) -> list[Path]:
-    """Two figures for each mixture, schedule and seed of the plan, as PNG and PDF."""
+    """Up to three figures for each mixture, schedule and seed of the plan, as PNG and PDF."""
     from smdtheory import plots
 
     folder = plan.store.folder
@@ -172,22 +177,36 @@ def _draw(plan: Plan, rows: list[Row]) -> list[Path]:
     }
     files: list[Path] = []
     for group in report.groups(rows):
-        row, table = group[0], as_table(group)
+        row = group[0]
         if report.group_of(row) not in names:
             continue
         name = f"{names[report.group_of(row)]}_{row['schedule']}_seed{row['seed']}"
-        said = f"{report.heading(row)}; bars: one standard or numerical error"
-        figure = plots.error_against_steps(
-            table, title=report.headline(group), subtitle=said, width=plots.PAGE
-        )
-        files += plots.save(figure, folder / f"error_against_steps_{name}")
-        figure = plots.global_error_against_steps(
-            table,
-            title="Global error: what the whole chain gets wrong",
-            subtitle=report.heading(row),
-            width=plots.PAGE,
-        )
-        files += plots.save(figure, folder / f"global_error_against_steps_{name}")
+        said = report.heading(row)
+        exact = [row for row in group if row["arm"] not in LEARNED]
+        if exact:
+            figure = plots.error_against_steps(
+                as_table(exact),
+                title=report.headline(exact),
+                subtitle=f"{said}; bars: one standard or numerical error",
+                width=plots.PAGE,
+            )
+            files += plots.save(figure, folder / f"error_against_steps_{name}")
+            figure = plots.global_error_against_steps(
+                as_table(exact),
+                title="Global error: what the whole chain gets wrong",
+                subtitle=said,
+                width=plots.PAGE,
+            )
+            files += plots.save(figure, folder / f"global_error_against_steps_{name}")
+        means = [row for row in trained.averaged(group) if row["budget"] == plan.config.budget]
+        if means:
+            figure = plots.error_against_steps(
+                as_table(trained.beside_floors(group, means)),
+                title="Trained networks beside the best that a Gaussian could do",
+                subtitle=f"{said}; {plan.config.budget} budget; bars: 95 % interval",
+                width=plots.PAGE,
+            )
+            files += plots.save(figure, folder / f"trained_{plan.config.budget}_{name}")
     return files
 
 
