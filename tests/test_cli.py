@@ -16,7 +16,8 @@ import pytest
 from smdtheory.sweep import __main__, run, run_sweep, store
 
 COMMAND = [sys.executable, "-m", "smdtheory.sweep"]
-QUICK = ["--modes", "3", "--iterations", "1", "4", "--families", "full", "--workers", "1"]
+QUICK = ["--modes", "3", "--iterations", "1", "4", "--families", "full", "--workers", "1",
+         "--no-train"]  # fmt: skip
 
 
 def command(*options: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -113,7 +114,7 @@ def test_a_run_ends_with_table_sentence_and_files(finished):
 def test_the_command_and_the_function_give_the_same_rows(finished, tmp_path):
     rows = run_sweep(
         modes=3, iterations=(1, 4), families="full", workers=1, out=tmp_path / "py",
-        no_figure=True, progress=False,
+        no_figure=True, no_train=True, progress=False,
     )  # fmt: skip
     table = pd.read_csv(finished[0] / "runs" / "ring" / "rows.csv")
     order = ["arm", "steps"]
@@ -131,7 +132,7 @@ def test_dry_run_says_what_is_done_and_writes_nothing(finished):
     assert done.returncode == 0
     assert "6 of 9 rows are there, 3 rows to compute" in done.stdout
     assert done.stdout.count("to compute: T = 2\n") == 3
-    assert command("--dry-run", "--modes", "5", cwd=cwd).stdout.count("to compute: T = 1 2") == 8
+    assert command("--dry-run", "--modes", "5", cwd=cwd).stdout.count("to compute: T = 1 2") == 12
     assert {path: path.stat().st_mtime_ns for path in cwd.rglob("*")} == before
 
 
@@ -193,7 +194,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on(
     tmp_path, monkeypatch, capsys, number, status
 ):
     options = ["--modes", "2", "3", "--iterations", "1", "3", "--workers", "2", "--no-figure",
-               "--out", str(tmp_path / "out")]  # fmt: skip
+               "--no-train", "--out", str(tmp_path / "out")]  # fmt: skip
     process = subprocess.Popen(
         [*COMMAND, *options],
         stdout=subprocess.PIPE,

@@ -16,7 +16,8 @@ from smdtheory.schedule import Schedule
 from smdtheory.sweep import SweepConfig, cells, mixtures, run, run_sweep
 from smdtheory.sweep.compute import compute
 
-QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"), "no_figure": True}
+QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"),
+         "no_train": True, "no_figure": True}  # fmt: skip
 TIMES = ["seconds"]
 PARAMETERS = {"weights": [0.25, 0.75], "means": [[0.0, 0.0], [2.0, 1.0]], "covariances": [0.1, 0.2]}
 

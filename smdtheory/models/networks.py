@@ -22,7 +22,7 @@ FREQUENCIES = 8
 PERIOD = 40.0
 """In log γ: longer than any range of noise levels that is trained on."""
 
-LEVEL_HIDDEN = 64
+LEVEL_HIDDEN = 32
 """Features between log γ and what it tells a backbone."""
 
 

@@ -85,7 +85,7 @@ class Cell:
     def latents(self) -> int:
         """R, of the soft mixtures; with ``mse`` they ignore η, and few do."""
         if self.arm == "soft_mse":
-            return 32
+            return 8
         return 256 if self.training is not None and self.training.budget == "long" else 128
 
     @property

@@ -141,8 +141,8 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
 
 
 def as_table(rows: list[Row]) -> pd.DataFrame:
-    """Rows as a table in which a number that does not exist is NaN."""
-    table = pd.DataFrame(rows)
+    """Rows as a table in which what does not exist is NaN."""
+    table = pd.DataFrame(rows).fillna(float("nan"))
     numbers = [name for name in table.columns if name not in TEXT]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table

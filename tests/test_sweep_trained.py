@@ -1,0 +1,186 @@
+"""Trained cells of the sweep: their rows, repeats, checkpoints, tables, and Σ M_t of long chains."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from smdtheory import Schedule, presets
+from smdtheory.families import FLOORS, LEARNED
+from smdtheory.measure import best_gaussian_errors, local_errors, summed_errors
+from smdtheory.measure.sums import ALL, STRATA, strata
+from smdtheory.models import oracle, recipes
+from smdtheory.sweep import SweepConfig, cells, compute, run_sweep, trained
+
+QUICK = {"modes": 3, "iterations": (1, 3), "families": ("isotropic", "full"), "workers": 1,
+         "no_figure": True, "progress": False}  # fmt: skip
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Recipes of twenty steps, and few draws."""
+    for name, recipe in recipes.RECIPES.items():
+        quick = dataclasses.replace(recipe, short=20, long=20, batch=64)
+        monkeypatch.setitem(recipes.RECIPES, name, quick)
+    monkeypatch.setattr(recipes, "WIDTH", 8)
+    monkeypatch.setattr(cells, "_learned_samples", lambda arm, budget: 512)
+
+
+def learned(rows):
+    return rows[rows.arm.isin(LEARNED)].reset_index(drop=True)
+
+
+def test_rows_of_trained_networks(tmp_path, hasty):
+    rows = learned(run_sweep(**QUICK, out=tmp_path, repeats=2))
+    assert list(rows.arm.unique()) == ["gaussian", "soft_mse", "soft_energy", "finite_mixture"]
+    assert len(rows) == 4 * 2 * 2
+    assert list(rows.repeat[:4]) == [0, 0, 1, 1]
+    assert (rows.M_sum - rows.M_1 - rows.M_rest).abs().max() < 1e-9
+    assert rows.global_value.isna().all()
+    assert (rows.train_steps == 20).all()
+    assert (rows.method == "sampling").all()
+    soft = rows[rows.arm == "soft_energy"]
+    assert (soft.latents == 128).all()
+    assert (soft.latent_share > 0).all()
+    assert rows[rows.arm == "gaussian"].latents.isna().all()
+    one, two = (rows[(rows.arm == "gaussian") & (rows.repeat == n)] for n in (0, 1))
+    assert (one.train_loss.to_numpy() != two.train_loss.to_numpy()).all()
+
+
+def test_networks_are_not_trained_again_for_more_steps(tmp_path, hasty, monkeypatch):
+    options = {**QUICK, "learned": "gaussian"}
+    first = learned(run_sweep(**options, out=tmp_path))
+    monkeypatch.setattr("smdtheory.models.training.Training.advance", None)
+    more = learned(run_sweep(**{**options, "iterations": (1, 2, 3)}, out=tmp_path))
+    assert list(more.steps) == [1, 2, 3]
+    assert (more.train_loss == first.train_loss[0]).all()
+
+
+def test_a_longer_sweep_gives_the_same_rows_as_all_at_once(tmp_path, hasty):
+    options = {**QUICK, "learned": "soft_energy"}
+    run_sweep(**options, out=tmp_path / "a")
+    longer = {**options, "iterations": (1, 2, 3)}
+    one, two = (learned(run_sweep(**longer, out=tmp_path / name)) for name in ("a", "b"))
+    times = ["seconds", "train_seconds"]
+    assert one.drop(columns=times).equals(two.drop(columns=times))
+
+
+def test_no_train_trains_nothing(tmp_path):
+    assert learned(run_sweep(**QUICK, no_train=True, out=tmp_path)).empty
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_a_budget_trains():
+    short, long = SweepConfig(), SweepConfig(budget="long")
+    assert len(short.trained) == 4
+    assert short.repeat_count == 1
+    assert long.trained == LEARNED
+    assert long.repeat_count == 3
+    assert SweepConfig(learned="gaussian_full").trained == ("gaussian_full",)
+    assert SweepConfig(no_train=True, budget="long").trained == ()
+    found, _ = cells.make_cells(SweepConfig(shape="random", seed=(1, 2), learned="gaussian"))
+    assert [(c.mixture.draw, c.seed) for c in found if c.training] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"budget": "lomg"}, "budget must be among short, long; received 'lomg'. Perhaps"),
+        ({"learned": "gausian"}, "Perhaps you meant 'gaussian'"),
+        ({"repeats": 0}, "repeats must be a whole number from 1"),
+        ({"device": "tpu"}, "device must be cpu, cuda or cuda:NUMBER; received 'tpu'"),
+    ],
+)
+def test_wrong_options_are_named(options, text):
+    with pytest.raises(ValueError, match=text):
+        SweepConfig(**options)
+
+
+def row(arm, steps, value, *, error=0.01, repeat=0, share=None):
+    found = {"arm": arm, "steps": steps, "budget": "long", "repeat": repeat, "latents": share and 16,
+             "latent_share": share, "mixture_id": "m", "schedule": "cosine", "seed": 0}  # fmt: skip
+    for name, part in (("M_1", 0.5), ("M_rest", 0.5), ("M_sum", 1.0)):
+        found |= {name: part * value, f"{name}_error": part * error}
+    return found
+
+
+def test_intervals_over_trainings_are_students():
+    """Three values 1, 2, 3: mean 2, standard error 1/√3, t(2) = 4.302653."""
+    (mean,) = trained.averaged(row("gaussian", 5, v, repeat=v) for v in (1, 2, 3))
+    assert mean["M_sum"] == pytest.approx(2)
+    assert mean["M_sum_error"] == pytest.approx(1 / math.sqrt(3))
+    assert mean["M_sum_interval"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    (alone,) = trained.averaged([row("gaussian", 5, 1.0)])
+    assert alone["M_sum_interval"] == pytest.approx(2.364624 * 0.01, rel=1e-6)
+
+
+def test_tables_stand_each_network_below_its_floor():
+    rows = [row(arm, T, v) for arm, v in (("isotropic", 1.79), ("full", 0.909)) for T in (5, 10)]
+    rows += [row("gaussian", T, 1.81) for T in (5, 10)]
+    rows += [row("soft_energy", 5, 0.2, share=0.97), row("soft_mse", 5, 1.8, share=1e-5)]
+    text = trained.section(rows)
+    lines = [line.split()[0] for line in text.splitlines() if line.strip()]
+    assert lines.index("best") < lines.index("gaussian") < lines.index("exact")
+    assert lines.index("exact") < lines.index("soft_energy")
+    assert "97 % in soft_energy" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "At T = 5 the learned Gaussian makes 1.81 ± 0.02 nats" in text.replace("\n", " ")
+    assert "no Gaussian can make less than 0.91" in text.replace("\n", " ")
+
+
+def test_every_network_has_a_floor():
+    assert set(FLOORS) == set(LEARNED) == set(recipes.RECIPES)
+
+
+def test_the_oracle_passes_through_a_trained_cell_and_scores_zero(monkeypatch):
+    q = presets.ring(3)
+    cell = next(c for c in cells.make_cells(SweepConfig(modes=3))[0] if c.arm == "gaussian")
+    exact = oracle.ExactPosterior(q)
+    exact.weight = torch.nn.Parameter(torch.zeros(1))
+    run = recipes.fit(
+        exact, q, lambda d, *_: d.weight.square().sum(), steps=1, log_snr=(-1, 1), progress=False
+    )
+    for steps in (3, 40):
+        found = compute.measure_learned(cell, q, run, steps)
+        assert abs(found["M_sum"]) < 1e-9
+
+
+@pytest.mark.parametrize("family", ["isotropic", "full"])
+def test_long_chains_are_summed_without_bias(family):
+    """Strata against the exact sum, in standard errors; T = 40 and 200."""
+    q = presets.ring(3, std=0.5)
+    for T in (40, 200):
+        chain = Schedule.cosine(T)
+        exact = best_gaussian_errors(q, chain, family)
+        found = summed_errors(
+            q, chain, oracle.BestGaussian(q, family), samples=4096,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        rest = float(exact[2:].sum())
+        assert abs(float(found[1]) - rest) < 4.5 * float(found[1].error)
+        assert float(found[1].error) < 0.25 * rest
+
+
+def test_short_chains_are_measured_at_every_step():
+    q, chain = presets.ring(3), Schedule.cosine(ALL)
+    denoiser = oracle.TruncatedMixture(q, 2)
+
+    def draws():
+        return torch.Generator().manual_seed(0)
+
+    ends = summed_errors(q, chain, denoiser, samples=256, generator=draws())
+    errors = local_errors(q, chain, denoiser, samples=256, generator=draws())
+    assert torch.allclose(ends.value, torch.stack([errors.value[1], errors.value[2:].sum()]))
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "sigmoid"])
+@pytest.mark.parametrize("T", [STRATA + 1, 33, 100, 1000])
+def test_strata_cover_each_step_once(name, T):
+    edges = strata(Schedule.named(name, T).snr)
+    assert len(edges) == STRATA + 1
+    assert edges[0] == 2
+    assert edges[-1] == T + 1
+    assert all(a < b for a, b in zip(edges, edges[1:], strict=False))
