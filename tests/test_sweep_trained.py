@@ -1,9 +1,10 @@
-"""Trained cells of the sweep: their rows, repeats, checkpoints, tables, and Σ M_t of long chains."""
+"""Trained cells of the sweep: rows, repeats, checkpoints, tables, and Σ M_t of long chains."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -100,8 +101,8 @@ def test_wrong_options_are_named(options, text):
 
 
 def row(arm, steps, value, *, error=0.01, repeat=0, share=None):
-    found = {"arm": arm, "steps": steps, "budget": "long", "repeat": repeat, "latents": share and 16,
-             "latent_share": share, "mixture_id": "m", "schedule": "cosine", "seed": 0}  # fmt: skip
+    found = {"arm": arm, "steps": steps, "budget": "long", "repeat": repeat,
+             "latents": share and 16, "latent_share": share, "mixture_id": "m", "schedule": "cosine", "seed": 0}  # fmt: skip
     for name, part in (("M_1", 0.5), ("M_rest", 0.5), ("M_sum", 1.0)):
         found |= {name: part * value, f"{name}_error": part * error}
     return found
@@ -183,4 +184,4 @@ def test_strata_cover_each_step_once(name, T):
     assert len(edges) == STRATA + 1
     assert edges[0] == 2
     assert edges[-1] == T + 1
-    assert all(a < b for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a < b for a, b in pairwise(edges))
