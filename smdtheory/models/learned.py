@@ -4,7 +4,8 @@ With data of mean m and variance σ² in each coordinate, the best linear guess 
 m + √ᾱ σ² g (x_t − √ᾱ m), g = 1/(ᾱ σ² + 1 − ᾱ), and what it misses has variance
 κ² = σ² (1 − ᾱ) g. A network is given the unit-variance input √g (x_t − √ᾱ m) and predicts the
 law of the residual r = (x_0 − guess)/κ, which has unit variance at every level: neither the data
-nor the noise dominates. Networks are float32; their laws are promoted to float64 at this door.
+nor the noise dominates (docs/theory.md §10.1). Networks are float32; their laws are promoted to
+float64 at this door.
 """
 
 from __future__ import annotations

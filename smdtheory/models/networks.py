@@ -4,7 +4,8 @@ All act on vectors. Time enters as log γ, by a scale and shift of the features 
 by an affine map of x: the components of a true posterior have means that are affine in x_t, with
 coefficients that depend on γ_t alone. The latent z enters through a :class:`Modulation` in two
 ways: feature-wise scale and shift once more, and low-rank-plus-identity maps
-A = v vᵀ + softplus(s) I after the first layer and before the last, with v linear in z.
+A = v vᵀ + softplus(s) I after the first layer and before the last, with v linear in z
+(docs/theory.md §10.6).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""What a learned denoiser is trained on.
 
 Each takes (denoiser, x_0, x_t, snr_t, generator) and returns a scalar, in the units of
-:mod:`smdtheory.models.learned`, so that every level weighs alike.
+:mod:`smdtheory.models.learned`, so that every level weighs alike (docs/theory.md §10.2 to §10.5).
 
 - :func:`mse`: E‖r − r̂(η)‖²/d with one η, the paper's bound. Because η is independent of the data it
   equals E‖r − E_η r̂‖²/d + E tr Var_η r̂/d: its minimiser ignores η, and is the posterior mean.

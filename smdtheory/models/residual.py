@@ -5,7 +5,8 @@ kernel each needs; with the draws fixed, τ² at the knots of its curve maximise
 
     E log (1/R) Σ_j N(r; r̂(η_j), τ²(γ) I).
 
-For a Gaussian (R = 1) that is E‖r − r̂‖²/d at each level, the best single variance.
+For a Gaussian (R = 1) that is E‖r − r̂‖²/d at each level, the best single variance
+(docs/theory.md §10.3).
 """
 
 from __future__ import annotations

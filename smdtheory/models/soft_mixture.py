@@ -3,7 +3,7 @@ r"""Learned mixtures: the soft mixture with its latent, and the finite mixture.
 The soft mixture is p(x_0 | x_t) = ∫ N(η; 0, I) N(x_0; μ_{θ ∪ f(z, t)}(x_t, t), τ² I) dη with the
 latent z = g(η, x_t, t): a hypernetwork f modulates the denoiser μ. It has no closed-form density;
 with R values of η it is a mixture of R components, and that mixture is what is measured. On average
-over random η its Kullback-Leibler error falls as R grows (Jensen's inequality).
+over random η its Kullback-Leibler error falls as R grows (docs/theory.md §10.4).
 """
 
 from __future__ import annotations

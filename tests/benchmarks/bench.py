@@ -1,7 +1,7 @@
 """Speed and memory, side by side with scikit-learn and torch: ``python tests/benchmarks/bench.py``.
 
 Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
-named: ``bench.py density memory ladder monte_carlo table posterior sweep``.
+named: ``bench.py density memory ladder monte_carlo table posterior training low_rank sweep``.
 """
 
 from __future__ import annotations
@@ -22,24 +22,29 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule, presets
 from smdtheory.measure import best_gaussian_errors, error_table
+from smdtheory.models.configuration import Settings
+from smdtheory.models.networks import LowRankPlusIdentity, low_rank_plus_identity
+from smdtheory.models.objectives import DRAWS
 from smdtheory.models.oracle import BestGaussian
+from smdtheory.models.recipes import RECIPES, TRAINED, WIDTH, parameters_of, untrained
+from smdtheory.models.training import Training
 from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_moments
 
 SIZES = ((100_000, 8, 2), (20_000, 49, 2), (5_000, 16, 32), (2_000, 10, 256))
 
 
-def medians(*functions: Callable[[], object]) -> list[float]:
-    """Median times in seconds of functions that take turns, each called ten times in a row.
+def medians(*functions: Callable[[], object], turns: int = 5, calls: int = 10) -> list[float]:
+    """Median times in seconds of functions that take turns, each called ``calls`` times in a row.
 
-    The first calls of a turn are not counted: they wait for another library's threads to sleep.
+    The first half of a turn is not counted: it waits for another library's threads to sleep.
     """
     times: list[list[float]] = [[] for _ in functions]
-    for _ in range(5):
+    for _ in range(turns):
         for function, measured in zip(functions, times, strict=True):
-            for call in range(10):
+            for call in range(calls):
                 start = time.perf_counter()
                 function()
-                if call >= 5:
+                if call >= calls // 2:
                     measured.append(time.perf_counter() - start)
     return [statistics.median(measured) for measured in times]
 
@@ -162,6 +167,103 @@ def posterior() -> None:
     )
 
 
+def training() -> None:
+    """Training steps of the recipes at equal width, as the recipes train."""
+    mixture = presets.ring(8)
+    runs = {"gaussian": 1, "soft_mse": 1, "soft_energy": DRAWS}
+    steps = []
+    for name in runs:
+        recipe = RECIPES[name]
+        settings = Settings(
+            steps=10_000,
+            batch=recipe.batch,
+            learning_rate=recipe.learning_rate,
+            weight_decay=0.0,
+            warmup=100,
+            ema=0.999,
+            clip=1.0,
+            log_snr=TRAINED,
+            seed=0,
+        )
+        made = untrained(name, mixture)
+        steps.append(Training(made, mixture, recipe.objective, settings, torch.device("cpu")))
+    times = medians(*(run.advance for run in steps), turns=6, calls=10)
+    print(f"training, ring of 8, width {WIDTH}, batches of {RECIPES['gaussian'].batch}:")
+    for run, seconds, (name, evaluations) in zip(steps, times, runs.items(), strict=True):
+        print(
+            f"  {name:>12} {1 / seconds:6.0f} steps/s, {times[0] / seconds:.2f} × gaussian's "
+            f"({evaluations} network evaluation{'s' * (evaluations > 1)} per x_t, "
+            f"{parameters_of(run.model):,} parameters)"
+        )
+    print("  wanted: soft_mse at least 0.50 × gaussian, the same objective at the same width")
+
+
+def low_rank() -> None:
+    """The low-rank-plus-identity layer against its matrices, forwards and backwards."""
+    batch, positions, rank, width, maps = 32, 16 * 16, 100, WIDTH, 2
+    torch.manual_seed(0)
+    layer = LowRankPlusIdentity(width, rank, maps)
+    torch.nn.init.normal_(layer.leave.weight, std=rank**-0.5)
+    h = torch.randn(batch, positions, width)
+    r = torch.randn(batch, positions, rank, requires_grad=True)
+    # of length 1, as s is about: else the products drown one of the two terms
+    vectors = (torch.randn(batch, positions, maps, rank) / rank**0.5).requires_grad_()
+    eye = torch.eye(rank)
+
+    def as_matrix(r: torch.Tensor, v: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        matrix = v.unsqueeze(-1) * v.unsqueeze(-2) + s * eye
+        return (matrix @ r.unsqueeze(-1)).squeeze(-1)
+
+    def one(apply: Callable[..., torch.Tensor]) -> torch.Tensor:
+        s = torch.nn.functional.softplus(layer.diagonal[0])
+        return apply(r, vectors[..., 0, :], s)
+
+    def whole(apply: Callable[..., torch.Tensor]) -> torch.Tensor:
+        inside = layer.enter(h)
+        s = torch.nn.functional.softplus(layer.diagonal)
+        for v, scale in zip(vectors.unbind(-2), s, strict=True):
+            inside = apply(inside, v, scale)
+        return h + layer.leave(inside)
+
+    leaves = {"map": [r, vectors, layer.diagonal], "layer": [vectors, *layer.parameters()]}
+    pairs = {
+        "map": (lambda: one(low_rank_plus_identity), lambda: one(as_matrix)),
+        "layer": (lambda: layer(h, vectors), lambda: whole(as_matrix)),
+    }
+    size = batch * positions * rank**2 * 4 / 2**20
+    print(
+        f"low rank plus identity, batch {batch}, 16 × 16 positions, latent {rank}, float32, "
+        f"forwards and backwards\n(each matrix form takes {size:.0f} MiB for every A)"
+    )
+    for name, forms in pairs.items():
+        found = []
+        for form in forms:
+            out = form()
+            found.append([out, *torch.autograd.grad(out.square().mean(), leaves[name])])
+        gaps = [
+            float((a - b).detach().norm() / b.detach().norm())
+            for a, b in zip(*found, strict=True)
+            if bool(b.any())
+        ]
+        worst = max(gaps)
+        assert worst < 1e-5, f"the two forms of the {name} differ by {worst:.1e}"
+        del found
+        a, b = medians(
+            *(
+                lambda form=form, of=leaves[name]: torch.autograd.grad(form().square().mean(), of)
+                for form in forms
+            ),
+            turns=3,
+            calls=4,
+        )
+        what = "one A r" if name == "map" else f"the layer, {maps} maps at width {width}"
+        print(
+            f"  {what}: {1e3 * a:.1f} ms, as a matrix {1e3 * b:.0f} ms: {b / a:.0f} times longer; "
+            f"values and gradients agree to {worst:.0e}"
+        )
+    print("  wanted: 20 times")
+
+
 def sweep() -> None:
     """The default sweep, cold, and its help."""
     command = [sys.executable, "-m", "smdtheory.sweep"]
@@ -184,7 +286,7 @@ def _mean(values: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
-PARTS = (density, memory, ladder, monte_carlo, table, posterior, sweep)
+PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, sweep)
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [part.__name__ for part in PARTS]
