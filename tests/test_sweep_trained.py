@@ -101,8 +101,11 @@ def test_wrong_options_are_named(options, text):
 
 
 def row(arm, steps, value, *, error=0.01, repeat=0, share=None):
-    found = {"arm": arm, "steps": steps, "budget": "long", "repeat": repeat,
-             "latents": share and 16, "latent_share": share, "mixture_id": "m", "schedule": "cosine", "seed": 0}  # fmt: skip
+    found = {
+        "arm": arm, "steps": steps, "budget": "long", "repeat": repeat,
+        "latents": share and 16, "latent_share": share,
+        "mixture_id": "m", "schedule": "cosine", "seed": 0,
+    }  # fmt: skip
     for name, part in (("M_1", 0.5), ("M_rest", 0.5), ("M_sum", 1.0)):
         found |= {name: part * value, f"{name}_error": part * error}
     return found
