@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from numpy.testing import assert_allclose
 
 from smdtheory import plots
-from smdtheory.families import FAMILIES
+from smdtheory.families import FAMILIES, LEARNED
 
 SNR = np.array([np.inf, 8.0, 2.0, 0.5, 0.1])
 T = len(SNR) - 1
@@ -174,10 +174,15 @@ def test_plots_import_neither_torch_nor_another_room():
 
 
 def test_every_family_has_a_look_of_its_own_in_colour_and_in_grey():
-    assert set(FAMILIES) < set(plots.LOOKS)
+    assert {*FAMILIES, *LEARNED} < set(plots.LOOKS)
+    exact = [look for name, look in plots.LOOKS.items() if name not in LEARNED]
+    learned = [plots.LOOKS[name] for name in LEARNED]
     for part in ("color", "line", "marker", "label"):
-        values = [getattr(look, part) for look in plots.LOOKS.values()]
-        assert len(set(values)) == len(values), part
+        for group in (exact, learned) if part != "line" else (exact,):
+            values = [getattr(look, part) for look in group]
+            assert len(set(values)) == len(values), part
+    everyone = [(look.color, look.line, look.marker) for look in plots.LOOKS.values()]
+    assert len(set(everyone)) == len(everyone)
     assert {name: look.color for name, look in plots.LOOKS.items()} == plots.COLORS
 
 

@@ -9,6 +9,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     posterior.py  the bottleneck picture: a posterior against the Gaussians that replace it
     chain.py      errors along one chain, for every pair (s, t), and as an area
     steps.py      errors against the number of steps
+    toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
     scales.py     logarithmic axes, and zeros on them
@@ -18,6 +19,7 @@ from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
 from smdtheory.plots.posterior import posterior_against_gaussians, posterior_contours
 from smdtheory.plots.steps import error_against_steps, global_error_against_steps
 from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
+from smdtheory.plots.toy import learned_grid
 
 __all__ = [
     "COLORS",
@@ -29,6 +31,7 @@ __all__ = [
     "error_along_chain",
     "error_map",
     "global_error_against_steps",
+    "learned_grid",
     "looks",
     "mmse_staircase",
     "posterior_against_gaussians",
