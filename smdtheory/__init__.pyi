@@ -7,6 +7,7 @@ from . import plots as plots
 from . import schedule as schedule
 from . import sweep as sweep
 from . import theory as theory
+from . import toy as toy
 from . import truth as truth
 from .estimate import Estimate as Estimate
 from .families import FAMILIES as FAMILIES

@@ -1,6 +1,6 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
-checks, families, files <- estimate, schedule <- truth <- models <- measure <- theory <- sweep.
+checks, families, files <- estimate, schedule <- truth <- models <- measure <- theory <- sweep, toy.
 The plots stand apart.
 """
 
@@ -27,7 +27,7 @@ LAYERS = [
     {"models"},
     {"measure"},
     {"theory"},
-    {"sweep", "images"},
+    {"sweep", "images", "toy"},
     {"figures", "audit", "steps"},
 ]
 """Rooms from the lowest on: each imports from its own layer's room and from the layers below."""
@@ -213,6 +213,7 @@ def in_a_fresh_process(code: str) -> str:
         "smdtheory.files",
         "smdtheory.truth",
         "smdtheory.sweep.config",
+        "smdtheory.toy.config",
     ],
 )
 def test_names_and_configurations_come_without_torch(module):
