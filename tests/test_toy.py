@@ -21,7 +21,7 @@ from smdtheory.models import recipes
 from smdtheory.models.residual import calibrate
 from smdtheory.toy import ToyConfig, __main__, compute, report, run_toy, store
 
-QUICK = {"steps": (2, 4), "iterations": (1, 3), "panels": (1, 2), "draws": 100, "samples": 128}
+QUICK = {"steps": (2, 4), "iterations": (1, 3), "panels": (1, 2, 3), "draws": 100, "samples": 128}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +84,7 @@ def test_help_imports_nothing_heavy():
         (["--steps", "0"], "steps must be a whole number from 1 to 1000000; received 0"),
         (["--iterations", "5", "1001"], "iterations .* received 1001. For example: --iterations"),
         (["--iterations"], "iterations needs at least one value"),
-        (["--panels", "1", "2", "3", "4", "5"], "panels must be at most 4 .* received 5"),
+        (["--panels", "1", "2", "3", "4", "5"], "panels must be at most 3 .* received 5"),
         (["--draws", "20"], "draws must be a whole number from 100 to 20000; received 20"),
         (["--samples", "20"], "samples .* received 20"),
         (["--seed", "-1"], "seed .* received -1"),
@@ -207,8 +207,8 @@ def test_there_is_a_row_for_everything_drawn(finished):
     wanted |= {(family, 0, T) for family in compute.FLOORS for T in (1, 2, 3)}
     assert {tuple(row) for row in found} == wanted
     drawn = toy.rows[toy.rows["draws"].notna()]
-    assert sorted(drawn["arm"]) == ["data", "gaussian", "gaussian", "soft_energy", "soft_energy"]
-    assert list(toy.samples) == [1, 2]
+    assert sorted(drawn["arm"]) == ["data", *["gaussian"] * 3, *["soft_energy"] * 3]
+    assert list(toy.samples) == [1, 2, 3]
     for points in [toy.data, *(x for arms in toy.samples.values() for x in arms.values())]:
         assert points.shape == (100, 2)
         assert np.isfinite(points).all()

@@ -84,7 +84,7 @@ def learned_grid(
     side = width / columns
     above, beneath = len(arms) * (side + 0.3), 0.32 * width
     fig = Figure(figsize=(width, above + beneath), layout="constrained")
-    outer = fig.add_gridspec(2, 1, height_ratios=[above, beneath], hspace=0.05)
+    outer = fig.add_gridspec(2, 1, height_ratios=[above, beneath])
     _panels(fig, outer[0], arms, samples, data, numbers("centres", centres, ("K", 2)), radius,
             pd.concat([longest, rows[rows["arm"] == "data"]]))  # fmt: skip
     below = outer[1].subgridspec(1, 2, wspace=0.04)
@@ -181,7 +181,7 @@ def _note(ax: Axes, row: pd.Series, modes: int) -> None:
     """Write below a panel how good its samples are."""
     covered, share, distance, error = (row[name] for name in QUALITY)
     ax.set_xlabel(
-        f"{covered} of {modes} modes; {100 * share:.0f} % of draws on one\n"
+        f"{covered} of {modes} modes; {100 * share:.0f} % on one\n"
         f"energy distance {distance:.3f} ± {error:.3f}",
         size=SMALL, labelpad=2,
     )  # fmt: skip

@@ -31,7 +31,7 @@ EXAMPLES = {
     "seed": "0",
 }
 
-MOST_PANELS = 4
+MOST_PANELS = 3
 """Columns of samples that a page holds."""
 
 
@@ -48,7 +48,7 @@ class ToyConfig:
         steps: Training steps, each number a training of its own from the same start; samples and
             errors at all iteration counts are those of the longest.
         iterations: Iteration counts T (numbers of backward steps) at which errors are measured.
-        panels: Iteration counts for which samples are drawn, four at most. The middle one is also
+        panels: Iteration counts for which samples are drawn, three at most. The middle one is also
             where errors are measured over training.
         draws: Samples of each panel.
         samples: Draws for the error of each step of the soft mixture, which evaluates its network
