@@ -213,22 +213,22 @@ def test_a_network_with_its_features_silenced_holds_the_posterior_mean_of_a_gaus
     """§10.1: given the component, the mean of the residual is affine in the input."""
     q = GaussianMixture([1.0], [[1.0, -2.0]], [[[2.0, 0.9], [0.9, 0.5]]])
     x_t = 3 * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    denoiser = GaussianDenoiser(
-        2, "level", width=8, layers=1, mean=q.mean, variance=float(q.variance.mean())
-    )
+    scale, eye = q.variance.mean(), torch.eye(2, dtype=torch.float64)
+    # units of another mean, 0, leave an offset to the network
+    denoiser = GaussianDenoiser(2, "level", width=8, layers=1, variance=float(scale))
     told = denoiser.network.level[-1]
     torch.nn.init.zeros_(denoiser.network.leave.weight)
     torch.nn.init.zeros_(denoiser.network.leave.bias)
     torch.nn.init.zeros_(told.weight)
-    scale, eye = q.variance.mean(), torch.eye(2, dtype=torch.float64)
     for log_snr in (-4.0, 0.0, 5.0):
         snr = torch.tensor(math.exp(log_snr), dtype=torch.float64)
-        # E[x_0 | x_t] − guess, by §3.1 and §10.1, both affine in y_t − m = u √(σ² + 1/γ)
+        # with y = x_t/√ᾱ: E[x_0 | x_t] = m + G (y − m) by §3.1, less the guess, over κ
         S = q.covariance_matrix
-        gain = S @ torch.linalg.inv(S + eye / snr) - scale / (scale + 1 / snr) * eye
-        slope = gain * (scale + 1 / snr).sqrt() / (scale / (1 + snr * scale)).sqrt()
+        G = S @ torch.linalg.inv(S + eye / snr)
+        kappa = (scale / (1 + snr * scale)).sqrt()
+        slope = (G - scale / (scale + 1 / snr) * eye) * (scale + 1 / snr).sqrt() / kappa
         with torch.no_grad():
-            told.bias[-6:-2], told.bias[-2:] = slope.flatten(), 0.0
+            told.bias[-6:-2], told.bias[-2:] = slope.flatten(), (eye - G) @ q.mean / kappa
             found = denoiser.x0(x_t, snr).mean
         truth = posterior_at(q, x_t, snr, torch.tensor(math.inf)).mean
         assert torch.allclose(found, truth, atol=1e-4)

@@ -1,5 +1,6 @@
 """Learned denoisers by name: what each is, and that training one is repeatable."""
 
+import math
 import os
 import signal
 from dataclasses import replace
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from smdtheory import FAMILIES, GaussianMixture, presets
-from smdtheory.families import LEARNED
+from smdtheory.families import FAMILIES, FLOORS, LEARNED
 from smdtheory.models import recipes
+from smdtheory.models.fit import fit
 from smdtheory.models.learned import LEVELS
 from smdtheory.models.objectives import mse
 from smdtheory.models.recipes import RECIPES, TRAINED, parameters_of, train, untrained
@@ -41,8 +43,8 @@ def short(name: str, **changes):
 def test_the_recipes_are_those_that_are_named():
     assert tuple(RECIPES) == LEARNED
     assert LEVELS[0] <= TRAINED[0] < TRAINED[1] <= LEVELS[1]
-    for recipe in RECIPES.values():
-        assert recipe.floor is None or recipe.floor in FAMILIES
+    for name, recipe in RECIPES.items():
+        assert FLOORS[name] is None or FLOORS[name] in FAMILIES
         assert recipe.short < recipe.long
 
 
@@ -115,6 +117,28 @@ def test_a_budget_is_a_number_of_steps_and_steps_replace_it(monkeypatch):
     assert taken == [2, 2, 3, 1]
 
 
+@pytest.mark.parametrize("name", ["soft_energy", "finite_mixture"])
+def test_training_follows_the_recipe(name, monkeypatch):
+    asked = {}
+
+    def spy(*given, **named):
+        asked.update(named, objective=given[2])
+        return fit(*given, **named)
+
+    monkeypatch.setattr(recipes, "fit", spy)
+    short(name, seed=7)
+    recipe = RECIPES[name]
+    wanted = {
+        "objective": recipe.objective,
+        "log_snr": (TRAINED[0] - math.log(1.01), TRAINED[1]),  # the ring's variance is 1.01
+        "batch": recipe.batch,
+        "learning_rate": recipe.learning_rate,
+        "seed": 7,
+    }
+    assert asked.pop("log_snr") == pytest.approx(wanted.pop("log_snr"))
+    assert {key: asked[key] for key in wanted} == wanted
+
+
 @pytest.mark.parametrize("name", ["gaussian", "soft_energy"])
 def test_training_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
     whole = short(name, seed=3)
@@ -129,8 +153,10 @@ def test_training_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, monk
         patch.setattr(Training, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt, match="after step 2 of 4"):
             short(name, seed=3, folder=tmp_path)
+    assert list(tmp_path.iterdir())
     for _ in range(2):  # going on, and asking again for what is finished
         resumed = short(name, seed=3, folder=tmp_path)
+        assert resumed.folder == tmp_path
         assert torch.equal(resumed.losses, whole.losses)
         assert same(resumed.denoiser, whole.denoiser)
 
@@ -145,7 +171,7 @@ def test_where_the_data_lie_does_not_matter(name):
 
 @pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
 def test_the_units_are_those_of_the_mixture(size):
-    """At γ/s² data of size s look as data of size 1 do at γ; only the network's level differs."""
+    """At γ/s² data of size s look as data of size 1 do at γ, and the network is told no other level."""
     q, moved = RING, GaussianMixture(RING.weights, size * RING.means + 7 * size, (0.1 * size) ** 2)
     generator = torch.Generator().manual_seed(0)
     snr = torch.logspace(-3, 3, 100, dtype=torch.float64)
@@ -158,4 +184,5 @@ def test_the_units_are_those_of_the_mixture(size):
         units.append(denoiser.units(signal * (scale * y + shift), at))
         residuals.append(units[-1].residual(scale * x_0 + shift))
     assert torch.allclose(units[0].inputs, units[1].inputs, atol=1e-5)
+    assert torch.allclose(units[0].level, units[1].level, atol=1e-5)
     assert torch.allclose(residuals[0], residuals[1], atol=1e-5)

@@ -24,8 +24,8 @@ from smdtheory.models.denoiser import Denoiser
 from smdtheory.truth.validate import check_points
 
 LEVELS = (-7.0, 12.0)
-"""Range of log γ that networks distinguish: before it x_t says next to nothing of x_0, and after it
-the last step of a cosine chain of 1000 has long been passed."""
+"""Range of log γσ² that networks distinguish: before it x_t says next to nothing of x_0, and after
+it the last step of a cosine chain of 1000 has long been passed."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Units:
 
     Attributes:
         inputs: (B, d) float32, of unit variance.
-        level: (B,) float32, log γ.
+        level: (B,) float32, log γσ².
         guess: (B, d) float64.
         spread: κ, (B, 1) float64.
     """
@@ -94,7 +94,7 @@ class LearnedDenoiser(Denoiser):
         inputs = gain.sqrt().unsqueeze(-1) * centred
         slope = (signal.sqrt() * self.data_variance * gain).unsqueeze(-1)
         spread = (self.data_variance * noise * gain).sqrt().unsqueeze(-1)
-        level = gamma.log().clamp(*LEVELS).float()
+        level = (gamma * self.data_variance).log().clamp(*LEVELS).float()
         return Units(inputs.float(), level, self.data_mean + slope * centred, spread)
 
     def draw(self, units: Units, eta: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 r"""Named learned denoisers and how each is trained: what the sweep, the toy and the notebooks run.
 
-One network serves every schedule and every number of steps: it is trained at levels log γ spread
-evenly over :data:`TRAINED`, which holds the chains of up to 1000 steps.
+One network serves every schedule and every number of steps: it is trained at levels spread evenly
+from where x_t says next to nothing of x_0, log γσ² = −7, to the last step of a chain of 1000.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +16,17 @@ import torch
 
 from smdtheory.checks import integer, shown
 from smdtheory.families import LEARNED
-from smdtheory.models import objectives
+from smdtheory.models import objectives, soft_mixture
 from smdtheory.models.configuration import Objective
 from smdtheory.models.fit import Fit, fit
 from smdtheory.models.gaussian import GaussianDenoiser
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.residual import calibrate
-from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture, check_latents
+from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 
 TRAINED = (-7.0, 10.5)
-"""Levels log γ: from where x_t is noise to the last step of a cosine chain of 1000."""
+"""From log γσ² to log γ: from where x_t is noise to the last step of a cosine chain of 1000."""
 
 WIDTH = 128
 """Features of every network but that of ``gaussian_wide``."""
@@ -112,6 +113,17 @@ def parameters_of(denoiser: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in denoiser.parameters())
 
 
+def variance_of(mixture: GaussianMixture) -> float:
+    """σ², the average variance of the coordinates.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> round(variance_of(presets.ring(8)), 4)
+        1.01
+    """
+    return float(mixture.variance.mean())
+
+
 def untrained(name: str, mixture: GaussianMixture, *, seed: int = 0) -> LearnedDenoiser:
     """A learned denoiser before training, in the units of ``mixture``.
 
@@ -133,7 +145,7 @@ def untrained(name: str, mixture: GaussianMixture, *, seed: int = 0) -> LearnedD
     recipe, q = _recipe(name), check_mixture(mixture)
     with torch.random.fork_rng([]):
         torch.manual_seed(integer("seed", seed, low=0))
-        return recipe.make(q.dim, mean=q.mean, variance=float(q.variance.mean()))
+        return recipe.make(q.dim, mean=q.mean, variance=variance_of(q))
 
 
 def train(
@@ -182,7 +194,7 @@ def train(
         mixture,
         recipe.objective,
         steps=getattr(recipe, budget) if steps is None else steps,
-        log_snr=TRAINED,
+        log_snr=(TRAINED[0] - math.log(variance_of(mixture)), TRAINED[1]),
         batch=recipe.batch,
         learning_rate=recipe.learning_rate,
         seed=seed,
@@ -190,10 +202,11 @@ def train(
         folder=folder,
         progress=progress,
     )
-    if isinstance(run.denoiser, SoftMixture) and latents is not None and run.denoiser.noise:
-        run.denoiser.latents = check_latents(latents)
-    if recipe.calibrated and isinstance(run.denoiser, LearnedDenoiser):
-        calibrate(run.denoiser, mixture, seed=seed)
+    denoiser = run.denoiser
+    if latents is not None and isinstance(denoiser, soft_mixture.SoftMixture) and denoiser.noise:
+        denoiser.latents = soft_mixture.check_latents(latents)
+    if recipe.calibrated and isinstance(denoiser, LearnedDenoiser):
+        calibrate(denoiser, mixture, seed=seed)
     return run
 
 

@@ -71,12 +71,12 @@ def calibrate(
 def _squares(
     denoiser: LearnedDenoiser, data: GaussianMixture, count: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """log γ (N,) and ‖r − r̂(η_j)‖² (N, R)."""
+    """log γσ² (N,) and ‖r − r̂(η_j)‖² (N, R)."""
     generator = torch.Generator().manual_seed(seed)
     low, high = LEVELS
     level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     x_0 = data.sample(count, generator=generator)
-    snr = level.exp()
+    snr = level.exp() / denoiser.data_variance.cpu()
     noise = torch.randn(x_0.shape, dtype=torch.float64, generator=generator)
     signal, spread = (1 / (1 + 1 / snr)).sqrt(), (1 / (1 + snr)).sqrt()
     x_t = signal.unsqueeze(-1) * x_0 + spread.unsqueeze(-1) * noise
