@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from smdtheory import FAMILIES, GaussianMixture, presets
+from smdtheory import GaussianMixture, presets
 from smdtheory.families import FAMILIES, FLOORS, LEARNED
 from smdtheory.models import recipes
 from smdtheory.models.fit import fit
@@ -171,7 +171,7 @@ def test_where_the_data_lie_does_not_matter(name):
 
 @pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
 def test_the_units_are_those_of_the_mixture(size):
-    """At γ/s² data of size s look as data of size 1 do at γ, and the network is told no other level."""
+    """At γ/s² data of size s look as data of size 1 do at γ, the level included."""
     q, moved = RING, GaussianMixture(RING.weights, size * RING.means + 7 * size, (0.1 * size) ** 2)
     generator = torch.Generator().manual_seed(0)
     snr = torch.logspace(-3, 3, 100, dtype=torch.float64)
