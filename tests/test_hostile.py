@@ -37,6 +37,7 @@ from smdtheory.measure import (
     prior_gap,
     sliced_wasserstein,
     split,
+    summed_errors,
 )
 from smdtheory.models import ShuffledLatent, SoftMixture, WithoutLatent
 from smdtheory.models.oracle import (
@@ -45,6 +46,7 @@ from smdtheory.models.oracle import (
     ExactSoftMixture,
     TruncatedMixture,
 )
+from smdtheory.models.recipes import train, untrained
 from smdtheory.models.sample import ancestral, ddim
 from smdtheory.schedule import bridge
 from smdtheory.truth.information import conditional_entropy, entropy, mmse, mutual_information
@@ -172,6 +174,19 @@ DOORS: dict[str, Door] = {
     "WithoutLatent: denoiser": WithoutLatent,
     "ShuffledLatent: denoiser": ShuffledLatent,
     "with_latents: latents": SOFT.with_latents,
+    "summed_errors: mixture, x_t": lambda v: summed_errors(v, CHAIN, GAUSSIAN, samples=FEW),
+    "summed_errors: schedule": lambda v: summed_errors(LINE, v, GAUSSIAN, samples=FEW),
+    "summed_errors: denoiser, x_t": lambda v: summed_errors(LINE, CHAIN, v, samples=FEW),
+    "summed_errors: samples": lambda v: summed_errors(LINE, CHAIN, GAUSSIAN, samples=v),
+    "summed_errors: generator": lambda v: summed_errors(
+        LINE, CHAIN, GAUSSIAN, samples=FEW, generator=v
+    ),
+    "untrained: name": lambda v: untrained(v, LINE),
+    "untrained: mixture": lambda v: untrained("gaussian", v),
+    "untrained: seed": lambda v: untrained("gaussian", LINE, seed=v),
+    "train: name": lambda v: train(v, LINE, steps=1),
+    "train: mixture": lambda v: train("gaussian", v, steps=1),
+    "train: budget": lambda v: train("gaussian", LINE, steps=1, budget=v),
     "latent_share: mixture, x_t": lambda v: latent_share(v, CHAIN, SOFT, samples=FEW),
     "latent_share: schedule": lambda v: latent_share(LINE, v, SOFT, samples=FEW),
     "latent_share: denoiser": lambda v: latent_share(LINE, CHAIN, v, samples=FEW),

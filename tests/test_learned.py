@@ -225,6 +225,30 @@ def test_the_energy_score_is_least_at_the_truth_and_its_gradient_unbiased(monkey
         assert float(denoiser.log_scale.grad) == pytest.approx(slope, abs=0.012)
 
 
+@pytest.mark.parametrize("kernel", ["fitted", "paper"])
+@pytest.mark.parametrize("snr_s", [3.0, math.inf])
+def test_draws_of_a_step_are_those_of_its_law(kernel, snr_s):
+    """A fresh η for each draw, against the mixture of many: means and covariances."""
+    torch.manual_seed(0)
+    soft = SoftMixture(2, kernel, latents=4096, rank=4, **SMALL)
+    with torch.no_grad():
+        soft.latent.leave.weight.mul_(10)
+        soft.hypernetwork.leave.weight.mul_(10)
+        soft.residual.log_values.fill_(-3.0)
+    x_t = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
+    t, s = torch.tensor(1.0), torch.tensor(snr_s)
+    draws = 40_000
+    x_s = soft.sample(x_t.expand(draws, -1), t, s, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        law = soft(x_t, t, s)
+    mean, covariance = law.mean[0], law.covariance_matrix[0]
+    error = (covariance.diagonal() / draws).sqrt()
+    assert bool(((x_s.mean(0) - mean).abs() < 5 * error).all())
+    assert torch.allclose(torch.cov(x_s.T), covariance, atol=0.03 * float(covariance.trace()))
+    one = law.spectral.residual.flatten()[0]
+    assert float(covariance.trace()) > 2.02 * float(one)  # η moves the mean
+
+
 def test_level_curves_are_linear_between_knots_and_kept_positive():
     curve = LevelCurve()
     with torch.no_grad():

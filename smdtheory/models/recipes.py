@@ -187,7 +187,7 @@ def train(
         2
     """
     recipe = _recipe(name)
-    if budget not in ("short", "long"):
+    if not isinstance(budget, str) or budget not in ("short", "long"):
         raise ValueError(f"budget must be 'short' or 'long'; received {shown(budget)}")
     run = fit(
         untrained(name, mixture, seed=seed),
