@@ -48,3 +48,7 @@ FLOORS: dict[Learned, Family | None] = {
     "soft_no_noise": "isotropic",
 }
 """The family whose best each could be at most; ``None`` where it could be exact."""
+
+RECIPES_VERSION = 1
+"""Raise it with every change to the networks or their training: what was trained before is then
+not taken for current."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smdtheory.families import FAMILIES, LEARNED
+from smdtheory.families import FAMILIES, LEARNED, RECIPES_VERSION
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.spec import MixtureSpec
 from smdtheory.sweep.store import Row, Store
@@ -30,9 +30,6 @@ ARMS = (*FAMILIES, TRUNCATED, SOFT_MIXTURE, *LEARNED)
 SAMPLES = 4096
 """Draws for the global interval, and for each local error that has to be sampled."""
 
-
-RECIPES_VERSION = 1
-"""Raise it with every change to the networks or their training: such rows are not reused."""
 
 SOFT = ("soft_mse", "soft_energy")
 """Networks whose every draw costs R evaluations."""

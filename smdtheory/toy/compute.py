@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from smdtheory.estimate import Estimate
-from smdtheory.families import Family
+from smdtheory.families import RECIPES_VERSION, Family
 from smdtheory.files import digest
 from smdtheory.measure import (
     best_gaussian_errors,
@@ -108,7 +108,7 @@ def learned(
     arm: str, q: GaussianMixture, steps: int, config: ToyConfig, progress: bool | None
 ) -> Denoiser:
     """A trained denoiser, from its checkpoints where there are some; a soft one with R latents."""
-    folder = config.out / "training" / f"{arm}-{steps}-seed{config.seed}"
+    folder = config.out / "training" / f"{arm}-{steps}-seed{config.seed}-recipes{RECIPES_VERSION}"
     run = train(
         arm, q, steps=steps, seed=config.seed, latents=LATENTS, device=config.device,
         folder=folder, progress=progress,

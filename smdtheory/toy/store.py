@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from smdtheory.families import RECIPES_VERSION
 from smdtheory.files import canonical, digest, write_atomically
 from smdtheory.toy.config import ToyConfig
 
@@ -57,7 +58,11 @@ def claim(config: ToyConfig) -> None:
 
 
 def _key(config: ToyConfig) -> str:
-    numerics = {"numerics": NUMERICS_VERSION, "smdtheory": version("smdtheory")}
+    numerics = {
+        "numerics": NUMERICS_VERSION,
+        "recipes": RECIPES_VERSION,
+        "smdtheory": version("smdtheory"),
+    }
     return digest(config.identity | numerics)
 
 
