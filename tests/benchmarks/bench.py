@@ -265,17 +265,17 @@ def low_rank() -> None:
 
 
 def sweep() -> None:
-    """The default sweep, cold, and its help."""
+    """The default sweep, cold, with and without training, and its help."""
     command = [sys.executable, "-m", "smdtheory.sweep"]
     start = time.perf_counter()
     subprocess.run([*command, "--help"], check=True, capture_output=True)
     print(f"--help: {_since(start):.2f} s")
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        subprocess.run(
-            [*command, "--modes", "8", "--out", f"{folder}/sweep"], check=True, capture_output=True
-        )
-        print(f"default sweep, cold: {_since(start):.1f} s")
+        for name, options in (("without training", ["--no-train"]), ("default", [])):
+            start = time.perf_counter()
+            whole = [*command, "--modes", "8", *options, "--out", f"{folder}/{name}"]
+            subprocess.run(whole, check=True, capture_output=True)
+            print(f"sweep, {name}, cold: {_since(start):.1f} s")
 
 
 def _since(start: float) -> float:
