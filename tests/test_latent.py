@@ -222,7 +222,7 @@ def test_shuffling_keeps_the_law_of_each_latent(monkeypatch):
     x_t = 2 * torch.randn(30, 2, generator=seeded())
     one = torch.ones((), dtype=torch.float64)
     with torch.no_grad():
-        for part in (soft.network.enter[-1], soft.network.level[-1]):
+        for part in (soft.network.enter, soft.network.level[-1]):
             part.weight.zero_()
             part.bias.zero_()
         whole = ShuffledLatent(soft).x0(x_t, one).means

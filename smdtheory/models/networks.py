@@ -23,10 +23,7 @@ FREQUENCIES = 8
 PERIOD = 40.0
 """In log γ: longer than any range of noise levels that is trained on."""
 
-OCTAVES = 3
-"""Of :class:`PositionFeatures`."""
-
-LEVEL_HIDDEN = 32
+LEVEL_HIDDEN = 64
 """Features between log γ and what it tells a backbone."""
 
 
@@ -41,27 +38,6 @@ class LevelFeatures(nn.Module):
         phase = (2 * math.pi / PERIOD) * octave * level.unsqueeze(-1)
         slow = level.unsqueeze(-1) / PERIOD * 4
         return torch.cat([slow, phase.sin(), phase.cos()], -1)
-
-
-class PositionFeatures(nn.Module):
-    """Features of x: itself, and sines and cosines of three octaves from a period of 4.
-
-    With data of many modes what is known of x_0 is nearly a staircase in x_t, which a network of x
-    alone learns slowly. A unit of x is a standard deviation.
-
-    Args:
-        inputs: dimension of x.
-    """
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.size = inputs * (1 + 2 * OCTAVES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From x (..., inputs) to (..., :attr:`size`)."""
-        octave = 2 ** torch.arange(OCTAVES, dtype=x.dtype, device=x.device)
-        phase = (0.5 * math.pi * octave * x.unsqueeze(-1)).flatten(-2)
-        return torch.cat([x, phase.sin(), phase.cos()], -1)
 
 
 @dataclass
@@ -150,8 +126,7 @@ class Backbone(nn.Module):
         affine = outputs * (inputs + 1)
         for parameter in self.level[-1].parameters():
             nn.init.zeros_(parameter[-affine:])
-        features = PositionFeatures(inputs)
-        self.enter = nn.Sequential(features, nn.Linear(features.size, width))
+        self.enter = nn.Linear(inputs, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.leave = nn.Linear(width, outputs)
         self.first = LowRankPlusIdentity(width, rank, maps) if rank else None
