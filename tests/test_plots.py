@@ -72,6 +72,10 @@ FIGURES = {
         GRID, GRID, SQUARE, {name: ([0, 0], np.eye(2)) for name in FAMILIES},
         errors={"full": 0.1}, **k,
     ),
+    "beside": lambda **k: plots.posterior_beside_models(
+        GRID, GRID, [SQUARE, SQUARE], {name: [SQUARE, SQUARE] for name in LEARNED[:3]},
+        panels=["$x_t$ = (0, 0)", "$x_t$ = (0.6, 0.25)"], errors={"gaussian": [0.1, 0.2]}, **k,
+    ),
     "chain": lambda **k: plots.error_along_chain(CHAIN | {"soft_mixture": np.zeros(T + 1)}, **k),
     "chain over SNR": lambda **k: plots.error_along_chain(CHAIN, snr=SNR, **k),
     "map": lambda **k: plots.error_map(TABLE, family="full", **k),
@@ -225,6 +229,25 @@ def test_contour_ellipses_are_one_and_two_sigma():
     assert_allclose(mean.get_xydata(), [[0.2, -0.1]])
 
 
+def test_densities_beside_a_posterior_are_drawn_in_panels_of_their_own():
+    moved = {"gaussian": [SQUARE, SQUARE], "soft_energy": [SQUARE, np.roll(SQUARE, 10, axis=1)]}
+    fig = plots.posterior_beside_models(
+        GRID, GRID, [SQUARE, SQUARE], moved, panels=["a", "b"], errors={"soft_energy": [0.25, 0.7]}
+    )
+    axes = np.array(fig.axes).reshape(2, 3)
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["a", "b"]
+    assert [ax.get_title() for ax in axes[:, 0]] == ["posterior", ""]
+    assert [ax.get_title() for ax in axes[:, 2]] == [
+        "soft, energy score\nKL 0.25 nats", "KL 0.70 nats",
+    ]  # fmt: skip
+    assert axes[0, 1].get_title() == "learned Gaussian"
+    step = GRID[1] - GRID[0]
+    for ax, middle in ((axes[0, 2], 0.0), (axes[1, 2], 10 * step)):
+        innermost = ax.collections[-1].get_paths()[-1].vertices
+        centre = (innermost.min(0) + innermost.max(0)) / 2
+        assert_allclose(centre, [middle, 0], atol=step)
+
+
 # --- one chain --------------------------------------------------------------------------------
 
 
@@ -242,6 +265,11 @@ def test_chain_lines_and_bands_are_the_values_given(snr):
     assert ax.get_xscale() == ("linear" if snr is None else "log")
     labels = [text.get_text() for text in ax.texts]
     assert sorted(labels) == sorted(plots.LOOKS[name].label for name in FAMILIES)
+
+
+def test_another_quantity_along_the_chain_has_a_name_of_its_own():
+    assert plots.error_along_chain(CHAIN).axes[0].get_ylabel() == "local error $M_t$ (nats)"
+    assert plots.error_along_chain(CHAIN, ylabel="share").axes[0].get_ylabel() == "share"
 
 
 def test_a_zero_is_drawn_as_a_zero():
@@ -419,6 +447,12 @@ BAD = {
         lambda: plots.posterior_against_gaussians(GRID, BELL, {}, errors={"full": [0]}), "full"),
     "contours transposed": (
         lambda: plots.posterior_contours(GRID, GRID[1:], SQUARE, {}), "posterior"),
+    "lines beside": (
+        lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {}, panels=["a", "b"]), "1 name"),
+    "error of what is not beside": (
+        lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {}, errors={"full": 0}), "full"),
+    "density of nothing": (
+        lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {"full": 0 * SQUARE}), "full"),
     "indefinite covariance": (
         lambda: plots.posterior_contours(GRID, GRID, SQUARE, {"full": ([0, 0], -np.eye(2))}),
         "positive definite"),

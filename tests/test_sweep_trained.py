@@ -15,6 +15,7 @@ from smdtheory.measure import best_gaussian_errors, local_errors, summed_errors
 from smdtheory.measure.sums import ALL, STRATA, strata
 from smdtheory.models import oracle, recipes
 from smdtheory.sweep import SweepConfig, cells, compute, run_sweep, trained
+from smdtheory.sweep.run import as_table, read_rows
 
 QUICK = {"modes": 3, "iterations": (1, 3), "families": ("isotropic", "full"), "workers": 1,
          "no_figure": True, "progress": False}  # fmt: skip
@@ -188,3 +189,26 @@ def test_strata_cover_each_step_once(name, T):
     assert edges[0] == 2
     assert edges[-1] == T + 1
     assert all(a < b for a, b in pairwise(edges))
+
+
+def test_rows_come_back_from_the_file_as_they_were(tmp_path, hasty):
+    table = run_sweep(**QUICK, out=tmp_path, repeats=2)
+    rows = read_rows(tmp_path / "rows.csv")
+    again = as_table(rows)
+    assert list(again.columns) == list(table.columns)
+    order = ["arm", "repeat", "steps"]
+    one, other = (t.sort_values(order).reset_index(drop=True) for t in (again, table))
+    for name in table.columns:
+        same = (one[name] == other[name]) | (one[name].isna() & other[name].isna())
+        assert same.all(), name
+    means = trained.averaged(rows)
+    assert {row["repeats"] for row in means} == {2}
+    assert {row["latents"] for row in means} == {None, 8, 128}
+    assert {row["latent_share"] is None for row in means if row["arm"] == "gaussian"} == {True}
+    assert "R = 8 for soft_mse, R = 128 for soft_energy" in trained.section(rows).replace("\n", " ")
+
+
+def test_a_file_of_something_else_is_no_rows(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="lacks the columns arm"):
+        read_rows(tmp_path / "rows.csv")

@@ -16,7 +16,11 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
-from smdtheory.plots.posterior import posterior_against_gaussians, posterior_contours
+from smdtheory.plots.posterior import (
+    posterior_against_gaussians,
+    posterior_beside_models,
+    posterior_contours,
+)
 from smdtheory.plots.steps import error_against_steps, global_error_against_steps
 from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
 from smdtheory.plots.toy import learned_grid
@@ -35,6 +39,7 @@ __all__ = [
     "looks",
     "mmse_staircase",
     "posterior_against_gaussians",
+    "posterior_beside_models",
     "posterior_contours",
     "save",
     "style",

@@ -55,6 +55,7 @@ def error_along_chain(
     *,
     uncertainty: Mapping[str, ArrayLike] | None = None,
     snr: ArrayLike | None = None,
+    ylabel: str = "local error $M_t$ (nats)",
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
@@ -68,6 +69,7 @@ def error_along_chain(
         errors: M_t in nats by denoiser, each (T + 1,) and indexed by t; entry 0 is not drawn.
         uncertainty: half-widths of the bands in nats, of the same shapes, for any of them.
         snr: (T + 1,); when given it is the horizontal axis, and the chain runs left to right.
+        ylabel: name of the vertical axis, for another quantity than M_t.
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, schedule, seed, meaning of the bands.
         width: inches.
@@ -110,7 +112,7 @@ def error_along_chain(
     if snr is not None:
         ax.set_xscale("log")
     ax.set_xlabel("t" if snr is None else "signal-to-noise ratio at t")
-    ax.set_ylabel("local error $M_t$ (nats)")
+    ax.set_ylabel(ylabel)
     log_axis(ax, drawn, zeros)
     label_ends(ax, ends)
     return finish(fig, title, subtitle)

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from numpy.typing import ArrayLike
 
-from smdtheory.plots.frame import canvas, finish, numbers, wrapped
-from smdtheory.plots.style import COLUMN, SMALL, TRUTH, Look, looks, style
+from smdtheory.plots.frame import Array, canvas, finish, numbers, wrapped
+from smdtheory.plots.style import COLUMN, PAGE, SMALL, TRUTH, Look, looks, style
 
 LEVELS = 0.01, 0.05, 0.15, 0.4, 0.7, 1.0
 """Contours of a density in d = 2, as shares of its peak."""
@@ -201,3 +201,103 @@ def posterior_contours(
         ax.set_aspect("equal")
         ax.set(xlim=across[[0, -1]], ylim=up[[0, -1]])
     return finish(fig, title, subtitle, _handles(known))
+
+
+@style()
+def posterior_beside_models(
+    x: ArrayLike,
+    y: ArrayLike,
+    posterior: ArrayLike,
+    densities: Mapping[str, ArrayLike],
+    *,
+    panels: Sequence[str] | None = None,
+    errors: Mapping[str, ArrayLike] | None = None,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = PAGE,
+) -> Figure:
+    """The density of a posterior in d = 2 and those of denoisers, of any shape, side by side.
+
+    A line of panels for each x_t: the posterior on the left, then the denoisers, over the outline
+    of the posterior. Contours lie at the shares :data:`LEVELS` of each panel's own peak.
+
+    Args:
+        x: (n,) places along the first coordinate.
+        y: (m,) places along the second.
+        posterior: (m, n) or (P, m, n), the true density: rows follow ``y``, columns ``x``.
+        densities: the same by denoiser.
+        panels: P names of the lines, such as the values of x_t.
+        errors: KL divergences in nats by denoiser, (P,), written above the panels.
+        title: the claim, above the axes.
+        subtitle: what was measured: mixture, d, T, t, schedule.
+        width: inches.
+
+    Raises:
+        ValueError: if shapes do not agree, or a density is nowhere positive.
+
+    Example:
+        >>> x = np.linspace(-2, 2, 9)
+        >>> density = np.exp(-(x[:, None] ** 2 + x**2) / 2)
+        >>> fig = posterior_beside_models(x, x, density, {"soft_energy": density})
+        >>> len(fig.axes)
+        2
+    """
+    across, up = numbers("x", x, ("n",)), numbers("y", y, ("m",))
+    truth = numbers("posterior", posterior, ("P", len(up), len(across)), stack=True)
+    count, known = len(truth), looks(densities)
+    maps = {
+        name: numbers(f"densities[{name!r}]", value, truth.shape, stack=True)
+        for name, value in densities.items()
+    }
+    for name, table in {"posterior": truth, **maps}.items():
+        if not (table.max(axis=(1, 2)) > 0).all():
+            raise ValueError(f"the density of {name} must be positive somewhere in every panel")
+    if panels is not None and len(panels) != count:
+        raise ValueError(f"panels must hold {count} names, one a line; received {len(panels)}")
+    if unknown := sorted(set(errors or {}) - set(known)):
+        raise ValueError(f"errors names denoisers that are not drawn: {', '.join(unknown)}")
+    notes = {
+        name: numbers(f"errors[{name!r}]", value, (count,), stack=True)
+        for name, value in (errors or {}).items()
+    }
+    columns = 1 + len(known)
+    side = (width - 0.5) / columns  # what ticks and names leave
+    heads = [_headings(known, notes, place, side - 0.15) for place in range(count)]
+    above = sum(0.13 * max(head.count("\n") + bool(head) for head in line) for line in heads)
+    fig, axes = canvas(width, count * (side + 0.08) + above + 0.2, count, columns, share=True)
+    fig.set_layout_engine("compressed")
+    for place in range(count):
+        first, *others = line = axes[place * columns : (place + 1) * columns]
+        levels = truth[place].max() * np.array(LEVELS)
+        first.contourf(across, up, truth[place], levels, cmap=GREYS)
+        if panels:
+            first.set_ylabel(wrapped(panels[place], SMALL, 0.9 * side), size=SMALL)
+        for ax, (name, look) in zip(others, known.items(), strict=True):
+            ax.contour(across, up, truth[place], levels[2:3], colors=TRUTH, linewidths=0.5)
+            density, shades = maps[name][place], _shades(look.color)
+            ax.contourf(across, up, density, density.max() * np.array(LEVELS), cmap=shades)
+        for ax, heading in zip(line, heads[place], strict=True):
+            ax.set_title(heading, size=SMALL)
+            ax.set_aspect("equal")
+            ax.set(xlim=across[[0, -1]], ylim=up[[0, -1]])
+            ax.locator_params(nbins=3)
+    return finish(fig, title, subtitle)
+
+
+def _headings(
+    known: Mapping[str, Look], errors: Mapping[str, Array], place: int, width: float
+) -> list[str]:
+    """What stands above a line of panels: names above the first, errors above all."""
+    found = ["posterior" if place == 0 else ""]
+    for name, look in known.items():
+        words = [look.label] if place == 0 else []
+        if name in errors:
+            words.append(f"KL {_two_digits(errors[name][place])} nats")
+        found.append("\n".join(wrapped(text, SMALL, width) for text in words))
+    return found
+
+
+def _shades(color: str) -> LinearSegmentedColormap:
+    """From a light tint to ``color``, see-through enough to show outlines beneath."""
+    light, full = np.array(to_rgb("white")) * 0.75 + 0.25 * np.array(to_rgb(color)), to_rgb(color)
+    return LinearSegmentedColormap.from_list(color, [(*light, 0.6), (*full, 0.9)])

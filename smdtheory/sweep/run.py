@@ -30,6 +30,12 @@ TEXT = {
 }  # fmt: skip
 """Columns that hold words; the others hold numbers."""
 
+WHOLE = ("modes", "dim", "seed", "repeat", "steps", "latents", "parameters", "train_steps",
+         "samples", "numerics")  # fmt: skip
+"""Of these, whole numbers; in a table with gaps they have become floats."""
+
+KEY = ("arm", "budget", "steps", "M_sum")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -146,6 +152,28 @@ def as_table(rows: list[Row]) -> pd.DataFrame:
     numbers = [name for name in table.columns if name not in TEXT]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    r"""The rows of a ``rows.csv``: what :func:`as_table` made a table of, ``None`` for NaN.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it lacks the columns that a row is known by.
+
+    Example:
+        >>> import io
+        >>> read_rows(io.StringIO("arm,budget,steps,M_sum,latents\nfull,,3,0.5,\n"))
+        [{'arm': 'full', 'budget': None, 'steps': 3, 'M_sum': 0.5, 'latents': None}]
+    """
+    table = pd.read_csv(path)
+    if missing := [name for name in KEY if name not in table.columns]:
+        raise ValueError(
+            f"{path} must be a rows.csv of a sweep; it lacks the columns {', '.join(missing)}"
+        )
+    whole = [name for name in WHOLE if name in table.columns]
+    table = table.astype(dict.fromkeys(whole, "Int64")).astype(object)
+    return table.where(table.notna(), None).to_dict("records")  # type: ignore[return-value]
 
 
 def _write(plan: Plan) -> list[Path]:
