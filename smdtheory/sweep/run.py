@@ -85,7 +85,7 @@ def run_sweep(
         >>> with tempfile.TemporaryDirectory() as out:
         ...     rows = run_sweep(
         ...         modes=2, iterations=3, families="full", workers=1, out=out,
-        ...         no_figure=True, progress=False,
+        ...         no_train=True, no_figure=True, progress=False,
         ...     )
         >>> list(rows.arm)
         ['full', 'soft_mixture']
