@@ -47,7 +47,8 @@ FLOORS: dict[Learned, Family | None] = {
     "gaussian_wide": "isotropic",
     "soft_no_noise": "isotropic",
 }
-"""The family whose best each could be at most; ``None`` where it could be exact."""
+"""The family with whose best each is compared: what a Gaussian cannot pass, what the squared error
+asks for; ``None`` where it could be exact."""
 
 RECIPES_VERSION = 1
 """Raise it with every change to the networks or their training: what was trained before is then

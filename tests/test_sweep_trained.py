@@ -6,15 +6,17 @@ import dataclasses
 import math
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 import torch
 
 from smdtheory import Schedule, presets
+from smdtheory.estimate import Estimate
 from smdtheory.families import FLOORS, LEARNED
-from smdtheory.measure import best_gaussian_errors, local_errors, summed_errors
-from smdtheory.measure.sums import ALL, STRATA, strata
+from smdtheory.measure import best_gaussian_errors, local_errors
+from smdtheory.measure.sums import ALL, FIRST, STRATA, strata, summed_errors
 from smdtheory.models import oracle, recipes
-from smdtheory.sweep import SweepConfig, cells, compute, run_sweep, trained
+from smdtheory.sweep import SweepConfig, cells, compute, run, run_sweep, trained
 from smdtheory.sweep.run import as_table, read_rows
 
 QUICK = {"modes": 3, "iterations": (1, 3), "families": ("isotropic", "full"), "workers": 1,
@@ -93,6 +95,7 @@ def test_what_a_budget_trains():
         ({"budget": "lomg"}, "budget must be among short, long; received 'lomg'. Perhaps"),
         ({"learned": "gausian"}, "Perhaps you meant 'gaussian'"),
         ({"repeats": 0}, "repeats must be a whole number from 1"),
+        ({"no_train": True, "repeats": 2}, "does not go with repeats"),
         ({"device": "tpu"}, "device must be cpu, cuda or cuda:NUMBER; received 'tpu'"),
     ],
 )
@@ -101,11 +104,11 @@ def test_wrong_options_are_named(options, text):
         SweepConfig(**options)
 
 
-def row(arm, steps, value, *, error=0.01, repeat=0, share=None):
+def row(arm, steps, value, *, error=0.01, repeat=0, share=None, **others):
     found = {
         "arm": arm, "steps": steps, "budget": "long", "repeat": repeat,
         "latents": share and 16, "latent_share": share,
-        "mixture_id": "m", "schedule": "cosine", "seed": 0,
+        "mixture_id": "m", "schedule": "cosine", "seed": 0, "device": "cpu", "recipes": 1, **others,
     }  # fmt: skip
     for name, part in (("M_1", 0.5), ("M_rest", 0.5), ("M_sum", 1.0)):
         found |= {name: part * value, f"{name}_error": part * error}
@@ -120,6 +123,73 @@ def test_intervals_over_trainings_are_students():
     assert mean["M_sum_interval"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     (alone,) = trained.averaged([row("gaussian", 5, 1.0)])
     assert alone["M_sum_interval"] == pytest.approx(2.364624 * 0.01, rel=1e-6)
+
+
+def test_trainings_that_differ_are_not_repeats():
+    for others in ({"device": "cuda"}, {"recipes": 2}, {"budget": "short"}):
+        rows = [row("gaussian", 5, 1.0), row("gaussian", 5, 3.0, **others)]
+        assert [mean["M_sum"] for mean in trained.averaged(rows)] == [1.0, 3.0]
+
+
+def test_the_largest_share_is_told_and_bars_are_intervals():
+    rows = [row("soft_mse", 5, v, repeat=v, share=v / 1000) for v in (1, 2, 4)]
+    rows += [row("isotropic", 5, 1.0), row("full", 5, 0.5), row("diagonal", 5, 0.7)]
+    (mean,) = trained.averaged(rows)
+    assert mean["latent_share"] == 0.004
+    drawn = trained.beside_floors(rows, [mean])
+    assert [r["arm"] for r in drawn] == ["isotropic", "full", "soft_mse"]
+    assert drawn[-1]["M_sum_error"] == mean["M_sum_interval"] > 4 * mean["M_sum_error"]
+
+
+def test_rows_of_old_recipes_are_left_out_of_tables(tmp_path, hasty, monkeypatch):
+    options = {**QUICK, "iterations": 3, "learned": "gaussian", "out": tmp_path}
+    run_sweep(**options)
+    for module in (cells, run):
+        monkeypatch.setattr(module, "RECIPES_VERSION", 2)
+    monkeypatch.setattr(cells.Training.__init__, "__defaults__", (2,))
+    run_sweep(**options)
+    table = pd.read_csv(tmp_path / "rows.csv")
+    assert list(table[table.arm == "gaussian"].recipes) == [2]
+    assert "one training" in (tmp_path / "table.txt").read_text()
+
+
+def test_two_schedules_share_one_training(tmp_path, hasty):
+    rows = learned(
+        run_sweep(**QUICK, learned="gaussian", schedule=("cosine", "linear"), out=tmp_path)
+    )
+    assert len(rows) == 4
+    assert rows.train_loss.nunique() == 1
+    assert len([path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()]) == 1
+
+
+def test_a_damaged_checkpoint_does_not_block_a_cell(tmp_path, hasty, monkeypatch):
+    longer = dataclasses.replace(recipes.RECIPES["gaussian"], short=501)  # checkpoints: 500, 501
+    monkeypatch.setitem(recipes.RECIPES, "gaussian", longer)
+    options = {**QUICK, "learned": "gaussian", "out": tmp_path}
+    first = learned(run_sweep(**options))
+    (last,) = (tmp_path / "checkpoints").rglob("step-00000501.safetensors")
+    last.write_bytes(last.read_bytes()[:100])
+    more = learned(run_sweep(**{**options, "iterations": (1, 2, 3)}))
+    assert list(more.steps) == [1, 2, 3]
+    assert (more.train_loss == first.train_loss[0]).all()
+
+
+def test_each_training_is_measured_with_draws_of_its_own(tmp_path, hasty):
+    found, _ = cells.make_cells(SweepConfig(budget="long", learned=("gaussian", "soft_mse")))
+    seeds = {compute.seed_of(c.training_identity, c.schedule, 5) for c in found if c.training}
+    assert len(seeds) == 6
+
+
+def test_networks_are_for_few_dimensions_and_say_so():
+    found, notes = cells.make_cells(SweepConfig(dim=cells.MOST_TRAINED_DIM + 1))
+    assert not any(cell.training for cell in found)
+    assert "no networks, which are for d <= 64" in notes[-1]
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match="device must be there; received cuda:77"):
+        run_sweep(**QUICK, device="cuda:77", out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_tables_stand_each_network_below_its_floor():
@@ -153,6 +223,30 @@ def test_the_oracle_passes_through_a_trained_cell_and_scores_zero(monkeypatch):
         assert abs(found["M_sum"]) < 1e-9
 
 
+def test_sums_of_known_errors_are_unbiased(monkeypatch):
+    """With M_t known and no draws at all, 400 seeds: the mean is the sum, M_1 is exact."""
+    chain = Schedule.cosine(60)
+    place = {float(snr): t for t, snr in enumerate(chain.snr)}
+    known = torch.arange(61, dtype=torch.float64).clamp(min=1) ** -1.5
+
+    def exact(self, count, seed):
+        return Estimate.from_replicates(known[place[float(self.snr_t)]].expand(2))
+
+    monkeypatch.setattr("smdtheory.measure.step.Step.sampled", exact)
+    q = presets.ring(3)
+    denoiser, found = oracle.ExactPosterior(q), []
+    for seed in range(400):
+        generator = torch.Generator().manual_seed(seed)
+        found.append(summed_errors(q, chain, denoiser, samples=128, generator=generator))
+    ends = torch.stack([estimate.value for estimate in found])
+    assert torch.equal(ends[:, 0], torch.ones(400, dtype=torch.float64))
+    rest, error = float(known[2:].sum()), float(ends[:, 1].std()) / 20
+    assert error < 1e-3 * rest
+    assert abs(float(ends[:, 1].mean()) - rest) < 4 * error
+    said = torch.stack([estimate.error[1] for estimate in found]).square().mean().sqrt()
+    assert float(said) == pytest.approx(20 * error, rel=0.15)
+
+
 @pytest.mark.parametrize("family", ["isotropic", "full"])
 def test_long_chains_are_summed_without_bias(family):
     """Strata against the exact sum, in standard errors; T = 40 and 200."""
@@ -181,12 +275,11 @@ def test_short_chains_are_measured_at_every_step():
     assert torch.allclose(ends.value, torch.stack([errors.value[1], errors.value[2:].sum()]))
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear", "sigmoid"])
-@pytest.mark.parametrize("T", [STRATA + 1, 33, 100, 1000])
-def test_strata_cover_each_step_once(name, T):
-    edges = strata(Schedule.named(name, T).snr)
+@pytest.mark.parametrize("T", [FIRST + STRATA, 33, 100, 1000, 10**6])
+def test_strata_cover_each_step_once(T):
+    edges = strata(T)
     assert len(edges) == STRATA + 1
-    assert edges[0] == 2
+    assert edges[0] == FIRST + 1
     assert edges[-1] == T + 1
     assert all(a < b for a, b in pairwise(edges))
 

@@ -26,8 +26,8 @@ QUICK = {"steps": (2, 4), "iterations": (1, 3), "panels": (1, 2, 3), "draws": 10
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_networks():
-    def quickly(denoiser, data, seed):
-        calibrate(denoiser, data, samples=1024, seed=seed)
+    def quickly(denoiser, data, log_snr, samples, seed):
+        calibrate(denoiser, data, log_snr=log_snr, samples=1024, seed=seed)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "WIDTH", 4)

@@ -174,6 +174,9 @@ def fit(
 def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
     """Put the averaged parameters of the last checkpoint into ``denoiser``.
 
+    What was changed after training is not in it: a residual variance is to be fitted again
+    (:func:`smdtheory.models.calibrate`; :func:`smdtheory.models.recipes.train` does both).
+
     Args:
         folder: of a run, finished or not.
         denoiser: of the shapes that were trained; changed in place.

@@ -76,7 +76,7 @@ class GaussianDenoiser(LearnedDenoiser):
             layers=integer("layers", layers, low=1),
         )
         shape = spread.get(variance_kind, 0)
-        self.spread = Backbone(dim, shape, width=width, layers=layers) if shape else None
+        self.spread = Backbone(dim, shape, width=width, layers=layers, affine=0) if shape else None
         self.residual = LevelCurve() if variance_kind == "level" else None
 
     def predict(self, units: Units) -> tuple[Tensor, Tensor | None]:

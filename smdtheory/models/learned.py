@@ -23,9 +23,9 @@ from smdtheory.checks import positive, real_tensor
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.truth.validate import check_points
 
-LEVELS = (-7.0, 12.0)
+LEVELS = (-7.0, 16.0)
 """Range of log γσ² that networks distinguish: before it x_t says next to nothing of x_0, and after
-it the last step of a cosine chain of 1000 has long been passed."""
+it the last step of a cosine chain of 1000 has long been passed, for data of variance 100 too."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ class LearnedDenoiser(Denoiser):
 
 
 KNOTS = 64
-"""Knots of a :class:`LevelCurve` over :data:`LEVELS`, a third of a unit of log γ apart."""
+"""Knots of a :class:`LevelCurve` over :data:`LEVELS`, about a third of a unit apart."""
 
 SMALLEST = 1e-6
 """Smallest variance of a residual: no network in float32 is more accurate."""

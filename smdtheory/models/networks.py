@@ -101,6 +101,8 @@ class Backbone(nn.Module):
         outputs: dimension of what comes out.
         width: W, features of each layer.
         layers: L, hidden layers.
+        affine: how many of the outputs, from the first on, have an affine map of x; the others
+            have an offset that depends on log γ. All of them, if absent.
         rank: r of the low-rank maps; 0 for none.
         maps: n of them at each of the two places.
     """
@@ -112,20 +114,22 @@ class Backbone(nn.Module):
         *,
         width: int = 192,
         layers: int = 4,
+        affine: int | None = None,
         rank: int = 0,
         maps: int = 2,
     ) -> None:
         super().__init__()
-        self.sizes = [width] * (2 * layers + 2) + [outputs * inputs, outputs]
+        self.rest = 0 if affine is None else outputs - affine
+        slopes = (outputs - self.rest) * inputs
+        self.sizes = [width] * (2 * layers + 2) + [slopes, outputs]
         self.level = nn.Sequential(
             LevelFeatures(),
             nn.Linear(LevelFeatures.size, LEVEL_HIDDEN),
             nn.SiLU(),
             nn.Linear(LEVEL_HIDDEN, sum(self.sizes)),
         )
-        affine = outputs * (inputs + 1)
         for parameter in self.level[-1].parameters():
-            nn.init.zeros_(parameter[-affine:])
+            nn.init.zeros_(parameter[-(slopes + outputs) :])
         self.enter = nn.Linear(inputs, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.leave = nn.Linear(width, outputs)
@@ -148,7 +152,7 @@ class Backbone(nn.Module):
         if modulation is not None and self.last is not None:
             h = self.last(h, modulation.last)
         affine = (slope.unflatten(-1, (-1, x.shape[-1])) @ x.unsqueeze(-1)).squeeze(-1)
-        out: Tensor = self.leave(silu(h)) + affine + offset
+        out: Tensor = self.leave(silu(h)) + offset + nn.functional.pad(affine, (0, self.rest))
         return out
 
 

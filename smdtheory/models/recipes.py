@@ -28,6 +28,9 @@ from smdtheory.truth.mixture import GaussianMixture, check_mixture
 TRAINED = (-7.0, 10.5)
 """From log γσ² to log γ: from where x_t is noise to the last step of a cosine chain of 1000."""
 
+CALIBRATION = 2**20
+"""Network evaluations for a residual variance, within 4096 to 16 384 draws."""
+
 WIDTH = 128
 """Features of every network but that of ``gaussian_wide``."""
 
@@ -158,9 +161,13 @@ def train(
     latents: int | None = None,
     device: torch.device | str = "cpu",
     folder: str | os.PathLike[str] | None = None,
+    resume: bool | Literal["fallback"] = True,
     progress: bool | None = None,
 ) -> Fit:
     """Train a learned denoiser as its recipe says, and fit its residual variance where it has one.
+
+    The residual variance depends on R and is no part of the checkpoints: to have a finished
+    denoiser again, make the same call, which trains nothing.
 
     Args:
         name: one of :data:`smdtheory.families.LEARNED`.
@@ -169,8 +176,10 @@ def train(
         budget: "short", or "long" for numbers that are to be compared.
         seed: of the initial parameters and of all that training draws.
         latents: R of a soft mixture, for which its residual variance is fitted; its own if absent.
+            The others have none.
         device: where to train.
         folder: where to keep checkpoints: the same call goes on from there.
+        resume: as in :func:`smdtheory.models.fit.fit`.
         progress: show a progress bar; if absent, where the output is a terminal.
 
     Returns:
@@ -189,24 +198,29 @@ def train(
     recipe = _recipe(name)
     if not isinstance(budget, str) or budget not in ("short", "long"):
         raise ValueError(f"budget must be 'short' or 'long'; received {shown(budget)}")
+    if latents is not None:
+        soft_mixture.check_latents(latents)
+    log_snr = (TRAINED[0] - math.log(variance_of(check_mixture(mixture))), TRAINED[1])
     run = fit(
         untrained(name, mixture, seed=seed),
         mixture,
         recipe.objective,
         steps=getattr(recipe, budget) if steps is None else steps,
-        log_snr=(TRAINED[0] - math.log(variance_of(mixture)), TRAINED[1]),
+        log_snr=log_snr,
         batch=recipe.batch,
         learning_rate=recipe.learning_rate,
         seed=seed,
         device=device,
         folder=folder,
+        resume=resume,
         progress=progress,
     )
     denoiser = run.denoiser
     if latents is not None and isinstance(denoiser, soft_mixture.SoftMixture) and denoiser.noise:
-        denoiser.latents = soft_mixture.check_latents(latents)
+        denoiser.latents = latents
     if recipe.calibrated and isinstance(denoiser, LearnedDenoiser):
-        calibrate(denoiser, mixture, seed=seed)
+        samples = min(max(4096, CALIBRATION // len(denoiser.eta())), 16_384)
+        calibrate(denoiser, mixture, log_snr=log_snr, samples=samples, seed=seed)
     return run
 
 

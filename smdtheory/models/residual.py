@@ -27,7 +27,12 @@ SMOOTHNESS = 300.0
 
 
 def calibrate(
-    denoiser: LearnedDenoiser, data: GaussianMixture, *, samples: int = 4096, seed: int = 0
+    denoiser: LearnedDenoiser,
+    data: GaussianMixture,
+    *,
+    log_snr: tuple[float, float] | None = None,
+    samples: int = 4096,
+    seed: int = 0,
 ) -> None:
     """Fit τ²(γ) of ``denoiser`` in place.
 
@@ -35,6 +40,8 @@ def calibrate(
         denoiser: with a residual variance for each level: a soft mixture, or a Gaussian of kind
             ``level``.
         data: q(x_0).
+        log_snr: least and largest log γ_t, those of training; all levels if absent. Beyond them
+            log τ² goes on in a straight line.
         samples: pairs (x_0, x_t), at levels spread evenly over log γ.
         seed: of the draws.
 
@@ -49,8 +56,8 @@ def calibrate(
             f"{type(denoiser).__name__}. Its covariance is learned, or fixed: nothing to calibrate."
         )
     count = integer("samples", samples, low=1024)
-    level, square = _squares(denoiser, data, count, seed)
-    values = torch.zeros_like(curve.log_values, dtype=torch.float64, requires_grad=True)
+    level, square = _squares(denoiser, data, log_snr, count, seed)
+    values = torch.zeros(len(curve.log_values), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS([values], max_iter=ROUNDS, line_search_fn="strong_wolfe")
     below, share = LevelCurve.place(level)
 
@@ -69,11 +76,18 @@ def calibrate(
 
 @torch.no_grad()
 def _squares(
-    denoiser: LearnedDenoiser, data: GaussianMixture, count: int, seed: int
+    denoiser: LearnedDenoiser,
+    data: GaussianMixture,
+    log_snr: tuple[float, float] | None,
+    count: int,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """log γσ² (N,) and ‖r − r̂(η_j)‖² (N, R)."""
+    """log γσ² (N,) and ‖r − r̂(η_j)‖² (N, R), on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     low, high = LEVELS
+    if log_snr is not None:
+        shift = float(denoiser.data_variance.log())
+        low, high = max(low, log_snr[0] + shift), min(high, log_snr[1] + shift)
     level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     x_0 = data.sample(count, generator=generator)
     snr = level.exp() / denoiser.data_variance.cpu()
@@ -81,10 +95,10 @@ def _squares(
     signal, spread = (1 / (1 + 1 / snr)).sqrt(), (1 / (1 + snr)).sqrt()
     x_t = signal.unsqueeze(-1) * x_0 + spread.unsqueeze(-1) * noise
     eta = denoiser.eta()
-    units = denoiser.units(x_t, snr)
-    target = torch.split(units.residual(x_0), 256)
+    units = denoiser.units(*denoiser.flat(x_t, snr))
+    target = torch.split(units.residual(x_0.to(units.guess)), 256)
     squares = [
         (denoiser.draw(part, eta) - r.unsqueeze(1)).square().sum(-1)
         for part, r in zip(units.parts(256), target, strict=True)
     ]
-    return level, torch.cat(squares).double()
+    return level, torch.cat(squares).cpu().double()

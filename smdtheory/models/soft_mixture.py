@@ -237,19 +237,22 @@ class FiniteMixture(LearnedDenoiser):
     ) -> None:
         super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
         self.components = integer("components", components, low=1)
-        self.sizes = [1, dim, dim * (dim + 1) // 2]
+        places, factors = self.components * (1 + dim), self.components * (dim * (dim + 1) // 2)
         self.network = Backbone(
             dim,
-            self.components * sum(self.sizes),
+            places + factors,
+            affine=places,
             width=integer("width", width, low=1),
             layers=integer("layers", layers, low=1),
         )
 
     def predict(self, units: Units) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights (B, K′), means (B, K′, d), Cholesky factors (B, K′, d, d) of the residual."""
-        raw = self.network(units.inputs, units.level).unflatten(-1, (self.components, -1))
-        logits, means, factors = raw.split(self.sizes, -1)
-        return torch.log_softmax(logits[..., 0], -1), means, cholesky_factor(factors, self.dim)
+        raw, K = self.network(units.inputs, units.level), self.components
+        logits, means, factors = raw.tensor_split((K, K * (1 + self.dim)), -1)
+        parts = (part.unflatten(-1, (K, -1)) for part in (means, factors))
+        means, factors = parts
+        return torch.log_softmax(logits, -1), means, cholesky_factor(factors, self.dim)
 
     def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
         """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,): exact."""

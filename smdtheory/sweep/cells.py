@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smdtheory.families import FAMILIES, LEARNED, RECIPES_VERSION
+from smdtheory.files import digest
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.spec import MixtureSpec
 from smdtheory.sweep.store import Row, Store
@@ -31,8 +32,8 @@ SAMPLES = 4096
 """Draws for the global interval, and for each local error that has to be sampled."""
 
 
-SOFT = ("soft_mse", "soft_energy")
-"""Networks whose every draw costs R evaluations."""
+MOST_TRAINED_DIM = 64
+"""The networks of the sweep are small, and a full covariance has d² entries."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,19 @@ class Cell:
     def draws(self, steps: int) -> int:
         """Number of draws at T = ``steps``: fewer for each where the steps are many and small."""
         if self.training is not None:
-            return self.samples if steps <= MEASURED_STEPS else self.samples // 4
+            return self.samples
         return max(SAMPLES // 8, min(self.samples, 32 * self.samples // steps))
+
+    @property
+    def training_identity(self) -> str:
+        """What one training serves: a network knows nothing of the schedule, nor of the draws."""
+        identity = (
+            self.mixture.identity,
+            self.arm,
+            self.seed,
+            self.training and asdict(self.training),
+        )
+        return digest(identity)[:24]
 
     @property
     def latents(self) -> int:
@@ -177,7 +189,8 @@ def make_cells(
     """
     cells: list[Cell] = []
     notes: list[str] = []
-    for mixture in [custom] if custom else config.mixtures():
+    mixtures = [custom] if custom else config.mixtures()
+    for mixture in mixtures:
         arms = [*config.families, TRUNCATED, SOFT_MIXTURE]
         if mixture.modes <= KEPT_TERMS:
             arms.remove(TRUNCATED)
@@ -189,10 +202,12 @@ def make_cells(
             if mixture.draw in (None, seed)
             for arm in arms
         ]
-    own = [custom] if custom else config.mixtures()
+        if mixture.dim > MOST_TRAINED_DIM and config.trained:
+            notes.append(f"{mixture.label}: no networks, which are for d <= {MOST_TRAINED_DIM}")
     cells += [
         Cell(mixture, schedule, arm, seed, samples, Training(config.budget, repeat, config.device))
-        for mixture in own
+        for mixture in mixtures
+        if mixture.dim <= MOST_TRAINED_DIM
         for schedule in config.schedule
         for seed in config.seed
         if mixture.draw in (None, seed)
@@ -207,7 +222,7 @@ def _learned_samples(arm: str, budget: str) -> int:
     """Draws for each step that is measured: each costs a soft mixture R evaluations."""
     if arm == "soft_energy":
         return 1024 if budget == "long" else 512
-    return 2 * SAMPLES if budget == "long" else SAMPLES // 2
+    return 2 * SAMPLES
 
 
 @dataclass(frozen=True)
@@ -233,7 +248,7 @@ class Plan:
     def _checkpoints(self, cell: Cell) -> Path | None:
         if cell.training is None:
             return None
-        return self.store.folder / "checkpoints" / self.store.key(cell.configuration)
+        return self.store.folder / "checkpoints" / cell.training_identity
 
     @property
     def rows(self) -> list[Row]:
@@ -257,6 +272,16 @@ def make_plan(config: SweepConfig, mixture: GaussianMixture | None = None) -> Pl
         ValueError: for a mixture file or folder that cannot be used, or two mixtures at once.
     """
     custom, parameters, folder = None, None, config.folder
+    if config.trained and config.device != "cpu":
+        import torch
+
+        try:
+            torch.empty(0, device=config.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device must be there; received {config.device}: {str(error).splitlines()[0]}. "
+                "Leave it out for the CPU."
+            ) from error
     if mixture is not None or config.mixture is not None:
         from smdtheory.sweep import mixtures  # imports torch
 

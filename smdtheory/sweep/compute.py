@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +44,11 @@ from smdtheory.sweep.spec import MixtureSpec
 from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
 
+try:
+    import fcntl
+except ImportError:  # not on Windows: two cells may then train the same network, to the same end
+    fcntl = None  # type: ignore[assignment]
+
 LAST = 100
 """Training steps over which the last loss is averaged."""
 
@@ -57,7 +64,8 @@ def compute(task: Task) -> list[Row]:
     mixture = _mixture(task.cell.mixture, task.parameters)
     if task.cell.training is None:
         return [measure(task.cell, mixture, T) for T in task.steps]
-    trained = learn(task.cell, mixture, task.checkpoints)
+    with alone(task.checkpoints):
+        trained = learn(task.cell, mixture, task.checkpoints)
     return [measure_learned(task.cell, mixture, trained, T) for T in task.steps]
 
 
@@ -99,6 +107,7 @@ def learn(cell: Cell, mixture: GaussianMixture, folder: Path | None) -> Fit:
         latents=cell.latents,
         device=training.device,
         folder=folder,
+        resume="fallback",
         progress=False,
     )
 
@@ -107,8 +116,8 @@ def measure_learned(cell: Cell, mixture: GaussianMixture, run: Fit, steps: int) 
     """One row: local errors of a learned denoiser at T = ``steps``, in nats; no global error."""
     begin = time.perf_counter()
     schedule, draws = Schedule.named(cell.schedule, steps), cell.draws(steps)
-    repeat = 0 if cell.training is None else cell.training.repeat
-    generator = torch.Generator().manual_seed(seed_of(cell.seed, repeat, steps))
+    seed = seed_of(cell.training_identity, cell.schedule, steps)
+    generator = torch.Generator().manual_seed(seed)
     ends = summed_errors(mixture, schedule, run.denoiser, samples=draws, generator=generator)
     share = None
     soft = run.denoiser if isinstance(run.denoiser, SoftMixture) else None
@@ -130,14 +139,26 @@ def measure_learned(cell: Cell, mixture: GaussianMixture, run: Fit, steps: int) 
     )
 
 
-def seed_of(*numbers: int) -> int:
-    """A seed for each list of numbers.
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Let no other process train in ``folder``: what two cells share is trained by the first."""
+    if folder is None or fcntl is None:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as file:  # given up when this process ends, too
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def seed_of(*values: int | str) -> int:
+    """A seed for each list of values.
 
     Example:
         >>> seed_of(0, 1) == seed_of(0, 1) != seed_of(1, 0)
         True
     """
-    return int(digest(list(numbers))[:15], 16)
+    return int(digest(list(values))[:15], 16)
 
 
 def _row(
@@ -187,6 +208,7 @@ def _row(
         "train_seconds": run and round(run.seconds, 1),
         "train_loss": run and float(run.losses[-LAST:].mean()),
         "device": training and training.device,
+        "recipes": training and training.recipes,
         "samples": cell.draws(steps),
         "seconds": round(time.perf_counter() - begin, 4),
         "version": version("smdtheory"),

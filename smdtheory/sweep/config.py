@@ -125,6 +125,12 @@ class SweepConfig:
         for name in ("mixture", "out"):
             if getattr(self, name) is not None:
                 put(name, _path(name, getattr(self, name)))
+        if self.no_train and (self.learned or self.repeats):
+            name = "learned" if self.learned else "repeats"
+            raise ValueError(
+                f"no_train trains nothing and does not go with {name}; received both, "
+                f"{name}={getattr(self, name)}. Leave out one or the other."
+            )
         self._check_together()
 
     def _check_together(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from smdtheory.families import LEARNED
+from smdtheory.families import LEARNED, RECIPES_VERSION
 from smdtheory.files import write_atomically
 from smdtheory.sweep import report, trained
 from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
@@ -179,7 +179,9 @@ def read_rows(path: Path | str) -> list[Row]:
 def _write(plan: Plan) -> list[Path]:
     """The files for people, from all rows of the folder, whatever this plan asked for."""
     folder = plan.store.folder
-    rows = sorted(plan.store.rows.values(), key=_place)
+    current = (None, RECIPES_VERSION)
+    rows = [row for row in plan.store.rows.values() if row.get("recipes") in current]
+    rows.sort(key=_place)
     files = [folder / "rows.csv", folder / "table.txt", folder / "config.json"]
     write_atomically(files[0], as_table(rows).to_csv(index=False))
     write_atomically(files[1], report.everything(rows))
@@ -191,7 +193,7 @@ def _write(plan: Plan) -> list[Path]:
 def _place(row: Row) -> tuple[Any, ...]:
     """The place of a row among those of its folder."""
     mixture = row["shape"], row["dim"], row["modes"], row["separation"] or 0.0, row["std"] or 0.0
-    training = row["budget"] or "", row["repeat"] or 0
+    training = row.get("budget") or "", row.get("repeat") or 0
     return *mixture, *report.group_of(row), ARMS.index(row["arm"]), *training, row["steps"]
 
 
@@ -226,7 +228,8 @@ def _draw(plan: Plan, rows: list[Row]) -> list[Path]:
                 width=plots.PAGE,
             )
             files += plots.save(figure, folder / f"global_error_against_steps_{name}")
-        means = [row for row in trained.averaged(group) if row["budget"] == plan.config.budget]
+        own = plan.config.budget, plan.config.device
+        means = [row for row in trained.averaged(group) if (row["budget"], row["device"]) == own]
         if means:
             figure = plots.error_against_steps(
                 as_table(trained.beside_floors(group, means)),

@@ -111,7 +111,7 @@ def learned(
     folder = config.out / "training" / f"{arm}-{steps}-seed{config.seed}-recipes{RECIPES_VERSION}"
     run = train(
         arm, q, steps=steps, seed=config.seed, latents=LATENTS, device=config.device,
-        folder=folder, progress=progress,
+        folder=folder, resume="fallback", progress=progress,
     )  # fmt: skip
     return run.denoiser.to("cpu")
 
