@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from smdtheory.plots.frame import (
     Array,
@@ -75,7 +76,10 @@ def _steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
     steps = np.concatenate([table["steps"] for table in arms.values()])
     ax.set_xscale("log")
     ax.set_xlim(steps.min() / 1.25, steps.max() * 1.25)
+    if steps.max() < 50 * steps.min():  # too few powers of ten to read by: label what was measured
+        ax.set_xticks(np.unique(steps))
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("number of steps T")
 
 
