@@ -93,9 +93,9 @@ RECIPES: dict[str, Recipe] = dict(
         LEARNED,
         (
             Recipe(_gaussian, objectives.mse, True, 2000, 8000, batch=512),
-            Recipe(_full, objectives.likelihood, False, 2000, 8000),
+            Recipe(_full, objectives.likelihood, False, 2000, 10_000),
             Recipe(_soft, objectives.mse, True, 1000, 8000),
-            Recipe(_soft, objectives.energy, True, 2000, 12_000),
+            Recipe(_soft, objectives.energy, True, 2000, 14_000),
             Recipe(_finite, objectives.likelihood, False, 2500, 10_000, 4e-3),
             Recipe(_wide, objectives.mse, True, 1000, 8000),
             Recipe(_no_noise, objectives.mse, True, 1000, 8000),

@@ -76,7 +76,7 @@ class Cell:
     def draws(self, steps: int) -> int:
         """Number of draws at T = ``steps``: fewer for each where the steps are many and small."""
         if self.training is not None:
-            return self.samples
+            return self.samples if steps <= MEASURED_STEPS else max(256, self.samples // 2)
         return max(SAMPLES // 8, min(self.samples, 32 * self.samples // steps))
 
     @property
