@@ -1,6 +1,6 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
-checks, families, files <- estimate, schedule <- truth <- models <- measure <- theory <- sweep, toy.
+checks, families, files, options <- estimate, schedule <- truth <- models <- measure <- theory <- sweep, toy.
 The plots stand apart.
 """
 
@@ -21,7 +21,7 @@ PACKAGE = Path(smdtheory.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 LAYERS = [
-    {"checks", "families", "files"},
+    {"checks", "families", "files", "options"},
     {"estimate", "schedule"},
     {"truth"},
     {"models"},

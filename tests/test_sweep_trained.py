@@ -14,10 +14,11 @@ from smdtheory import Schedule, presets
 from smdtheory.estimate import Estimate
 from smdtheory.families import FLOORS, LEARNED
 from smdtheory.measure import best_gaussian_errors, local_errors
-from smdtheory.measure.sums import ALL, FIRST, STRATA, strata, summed_errors
+from smdtheory.measure.sums import ALL, FIRST, ROUNDS, STRATA, strata, summed_errors
 from smdtheory.models import oracle, recipes
 from smdtheory.sweep import SweepConfig, cells, compute, run, run_sweep, trained
 from smdtheory.sweep.run import as_table, read_rows
+from smdtheory.truth.rules import SCRAMBLES
 
 QUICK = {"modes": 3, "iterations": (1, 3), "families": ("isotropic", "full"), "workers": 1,
          "no_figure": True, "progress": False}  # fmt: skip
@@ -204,6 +205,11 @@ def test_tables_stand_each_network_below_its_floor():
     assert max(map(len, text.splitlines())) <= 100
     assert "At T = 5 the learned Gaussian makes 1.81 ± 0.02 nats" in text.replace("\n", " ")
     assert "no Gaussian can make less than 0.91" in text.replace("\n", " ")
+
+
+def test_numbers_known_without_torch_are_those_of_the_measures():
+    assert cells.MEASURED_STEPS == ALL
+    assert trained.REPLICATES == ROUNDS == SCRAMBLES
 
 
 def test_every_network_has_a_floor():

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from smdtheory import options
 from smdtheory.families import FAMILIES, LEARNED, Family, Learned
 from smdtheory.sweep.spec import DEFAULT_DIM, DEFAULT_SEPARATION, DEFAULT_STD, MixtureSpec
 
@@ -118,13 +118,13 @@ class SweepConfig:
         _choices("budget", (self.budget,), get_args(Budget))
         if self.learned is not None:
             put("learned", _choices("learned", _several("learned", self.learned), LEARNED))
-        put("device", _device(self.device))
+        put("device", options.device(self.device))
         for name in ("dim", "workers", "repeats"):
             if getattr(self, name) is not None:
                 put(name, _whole_numbers(name, getattr(self, name), 1)[0])
         for name in ("mixture", "out"):
             if getattr(self, name) is not None:
-                put(name, _path(name, getattr(self, name)))
+                put(name, options.path(name, getattr(self, name)))
         if self.no_train and (self.learned or self.repeats):
             name = "learned" if self.learned else "repeats"
             raise ValueError(
@@ -283,21 +283,3 @@ def _choices(name: str, values: tuple[Any, ...], allowed: tuple[str, ...]) -> tu
                 f"{name} must be among {', '.join(allowed)}; received {value!r}.{hint}"
             )
     return tuple(dict.fromkeys(values))
-
-
-def _device(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"device must be a name; received {value!r}")
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value):
-        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {value!r:.60}")
-    return value
-
-
-def _path(name: str, value: Any) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be a path; received {value!r}")
-    if not str(value) or "\0" in str(value):
-        raise ValueError(
-            f"{name} must be a path; received {str(value)!r}. Leave it out or name one."
-        )
-    return Path(value)

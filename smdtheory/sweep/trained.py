@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from smdtheory.families import FAMILIES, FLOORS, LEARNED, Learned
+from smdtheory.sweep.cells import MEASURED_STEPS
 from smdtheory.sweep.store import Row
 
 WIDTH = 100
@@ -184,8 +185,10 @@ def _notes(means: list[Row]) -> str:
         parts.append(
             f"Largest share of the posterior variance that the latent carries: {', '.join(told)}."
         )
-    if max(row["steps"] for row in means) > 32:
-        parts.append("Chains of more than 32 steps are measured at some of them, drawn at random.")
+    if max(row["steps"] for row in means) > MEASURED_STEPS:
+        parts.append(
+            f"Chains of more than {MEASURED_STEPS} steps are measured at some of them, at random."
+        )
     return fill(" ".join(parts), WIDTH)
 
 

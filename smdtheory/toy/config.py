@@ -6,11 +6,12 @@ built from :class:`ToyConfig`, whose docstrings are its help.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from smdtheory import options
 
 RANGES = {
     "steps": (1, 10**6),
@@ -93,11 +94,10 @@ class ToyConfig:
                 f"panels must be at most {MOST_PANELS} iteration counts, to fit a page; received "
                 f"{len(self.panels)}. For example: --panels {EXAMPLES['panels']}"
             )
-        if not isinstance(self.device, str) or self.device.split(":")[0] not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda; received {self.device!r}. Try cpu.")
+        put("device", options.device(self.device))
         if not isinstance(self.no_figure, bool):
             raise TypeError(f"no_figure must be True or False; received {self.no_figure!r}")
-        put("out", _path("out", self.out))
+        put("out", options.path("out", self.out))
 
     @property
     def watched(self) -> int:
@@ -134,13 +134,3 @@ def _whole(name: str, value: Any) -> int:
             f"received {int(value)}. For example: --{name} {EXAMPLES[name]}"
         )
     return int(value)
-
-
-def _path(name: str, value: Any) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be a path; received {value!r}")
-    if not str(value) or "\0" in str(value):
-        raise ValueError(
-            f"{name} must be a path; received {str(value)!r}. Leave it out or name one."
-        )
-    return Path(value)
