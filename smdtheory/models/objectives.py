@@ -25,8 +25,9 @@ from torch import Tensor
 from smdtheory.models.configuration import Objective
 from smdtheory.models.learned import LearnedDenoiser
 
-LATENTS = 32
-"""R, values of η for each point in :func:`likelihood`."""
+LATENTS = 128
+"""R, values of η for each point in :func:`likelihood`. Where R is small a mode of weight below 1/R
+is often met by no η at all, and training gives it more weight than it has."""
 
 DRAWS = 4
 """Values of η for each point in :func:`energy`."""

@@ -100,7 +100,7 @@ RECIPES: dict[str, Recipe] = dict(
             Recipe(_soft, objectives.mse, True, 1000, 8000),
             Recipe(_soft, objectives.energy, True, 2000, 14_000),
             # likelihood alone does not leave the collapse of §10.4, so the energy score goes first
-            Recipe(_soft, objectives.likelihood, True, 1000, 2500, 1e-3, 64, ("soft_energy", 4000)),
+            Recipe(_soft, objectives.likelihood, True, 500, 3000, 5e-4, 32, ("soft_energy", 5000)),
             Recipe(_finite, objectives.likelihood, False, 2500, 10_000, 4e-3),
             Recipe(_wide, objectives.mse, True, 1000, 8000),
             Recipe(_no_noise, objectives.mse, True, 1000, 8000),
