@@ -200,6 +200,16 @@ def test_noise_of_the_likelihood_is_normal_and_spread_evenly():
     assert float(counts.double().var(-1).mean()) < 0.6 * 32 / 8  # 32/8, of independent draws
 
 
+@pytest.mark.parametrize("shift", [0, objectives.GRID - 1])
+def test_noise_of_the_likelihood_is_finite_at_both_ends(shift, monkeypatch):
+    """The first point of the Sobol set is 0: its shift alone decides."""
+    monkeypatch.setattr(torch, "randint", lambda high, size, **_: torch.full(size, shift))
+    soft = SoftMixture(2, latents=8, width=16, layers=1)
+    eta = objectives._spread_noise(soft, 1, 4, torch.Generator())
+    assert bool(eta.isfinite().all())
+    assert eta[0, 0].abs().tolist() == pytest.approx([6.12, 6.12], abs=0.02)
+
+
 @pytest.mark.parametrize("variance", [0.6, 1.0, 1.6])
 def test_collapse_is_left_only_where_the_posterior_is_wide(variance):
     """§10.4: draws of variance D about the mean change L_R by (D − (1 − 1/R) C D/τ²)/(2τ²)."""

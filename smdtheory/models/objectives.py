@@ -95,7 +95,7 @@ def _spread_noise(
     size = (count, 1, denoiser.noise)
     shift = torch.randint(GRID, size, generator=generator, device=generator.device)
     number = _sobol(denoiser.noise, draws).to(shift.device).add(shift).remainder(GRID)
-    eta: Tensor = torch.special.ndtri((number + 0.5) / GRID)  # centred: none is at 0 or 1
+    eta: Tensor = torch.special.ndtri((number.double() + 0.5) / GRID)  # never of 0 or 1
     return eta.float().to(denoiser.data_mean.device)
 
 
