@@ -207,6 +207,14 @@ def test_tables_stand_each_network_below_its_floor():
     assert "no Gaussian can make less than 0.91" in text.replace("\n", " ")
 
 
+def test_a_soft_mixture_is_named_once_whatever_the_objectives_that_were_trained():
+    energy, likelihood = row("soft_energy", 5, 0.2), row("soft_likelihood", 5, 0.1)
+    text = trained.section([energy, likelihood]).replace("\n", " ")
+    assert "At T = 5 the soft mixture under the energy score 0.20 ± 0.02, under the like" in text
+    text = trained.section([likelihood]).replace("\n", " ")
+    assert "At T = 5 the soft mixture under the likelihood 0.10 ± 0.02." in text
+
+
 def test_numbers_known_without_torch_are_those_of_the_measures():
     assert cells.MEASURED_STEPS == ALL
     assert trained.REPLICATES == ROUNDS == SCRAMBLES

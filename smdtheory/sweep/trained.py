@@ -208,15 +208,14 @@ def sentence(rows: list[Row], means: list[Row]) -> str:
 
     if "gaussian" in cell:
         parts.append(f"the learned Gaussian makes {said('gaussian')} nats")
-    if "soft_mse" in cell:
-        parts.append(f"the soft mixture under the paper's squared error {said('soft_mse')}")
-    if "soft_energy" in cell:
-        text = f"under the energy score {said('soft_energy')}"
-        if "soft_mse" not in cell:
-            text = f"the soft mixture {text}"
-        parts.append(text)
-    if "soft_likelihood" in cell:
-        parts.append(f"and under the likelihood {said('soft_likelihood')}")
+    soft: dict[Learned, str] = {
+        "soft_mse": "the paper's squared error",
+        "soft_energy": "the energy score",
+        "soft_likelihood": "the likelihood",
+    }
+    for number, arm in enumerate(arm for arm in soft if arm in cell):
+        start = "" if number else "the soft mixture "
+        parts.append(f"{start}under {soft[arm]} {said(arm)}")
     if "finite_mixture" in cell:
         parts.append(f"a finite mixture {said('finite_mixture')}")
     if not parts:
