@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from scipy.stats import kstest
 from strategies import mixtures, numbers
 from torch import Tensor
 
@@ -168,6 +169,7 @@ def test_the_bound_falls_with_the_number_of_latents_to_the_exact_value(monkeypat
 def test_one_latent_is_the_squared_error(variance, monkeypatch):
     """§10.4, at fixed τ: with the same noise the same number, up to a factor and a constant."""
     monkeypatch.setattr(objectives, "LATENTS", 1)
+    monkeypatch.setattr(objectives, "_spread_noise", objectives._noise)
     torch.manual_seed(0)
     soft = SoftMixture(2, latents=8, width=16, layers=2, rank=4)
     with torch.no_grad():
@@ -181,6 +183,31 @@ def test_one_latent_is_the_squared_error(variance, monkeypatch):
     )
     expected = squared / (2 * variance) + 0.5 * math.log(2 * math.pi * variance)
     assert bound == pytest.approx(expected, rel=1e-5)
+
+
+def test_noise_of_the_likelihood_is_normal_and_spread_evenly():
+    """§10.4: each η_j is N(0, I), and of 32 about as many are in each of eight sectors."""
+    soft = SoftMixture(2, latents=8, width=16, layers=1)
+    eta = objectives._spread_noise(soft, 4000, 32, torch.Generator().manual_seed(0))
+    assert eta.shape == (4000, 32, 2)
+    for j in (0, 13, 31):
+        for i in (0, 1):
+            assert kstest(eta[:, j, i].numpy(), "norm").pvalue > 1e-3
+        assert abs(np.corrcoef(eta[:, j].T.numpy())[0, 1]) < 4 / math.sqrt(4000)
+    sector = torch.floor((torch.atan2(eta[..., 1], eta[..., 0]) / (2 * math.pi) % 1) * 8)
+    counts = torch.stack([(sector == k).sum(-1) for k in range(8)], -1)
+    assert int(counts.min()) >= 1  # independent draws leave a sector empty in one point of nine
+    assert float(counts.double().var(-1).mean()) < 0.6 * 32 / 8  # 32/8, of independent draws
+
+
+@pytest.mark.parametrize("shift", [0, objectives.GRID - 1])
+def test_noise_of_the_likelihood_is_finite_at_both_ends(shift, monkeypatch):
+    """The first point of the Sobol set is 0: its shift alone decides."""
+    monkeypatch.setattr(torch, "randint", lambda high, size, **_: torch.full(size, shift))
+    soft = SoftMixture(2, latents=8, width=16, layers=1)
+    eta = objectives._spread_noise(soft, 1, 4, torch.Generator())
+    assert bool(eta.isfinite().all())
+    assert eta[0, 0].abs().tolist() == pytest.approx([6.12, 6.12], abs=0.02)
 
 
 @pytest.mark.parametrize("variance", [0.6, 1.0, 1.6])

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,15 @@ class Fit:
     steps: int
     seconds: float
     folder: Path | None
+
+    def after(self, opening: Fit) -> Fit:
+        """This run with the steps, losses and time of the one that it started from."""
+        return replace(
+            self,
+            losses=torch.cat([opening.losses, self.losses]),
+            steps=opening.steps + self.steps,
+            seconds=opening.seconds + self.seconds,
+        )
 
 
 def fit(

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import torch
 
 from smdtheory.checks import integer, shown
-from smdtheory.families import LEARNED
+from smdtheory.families import LEARNED, Learned
 from smdtheory.models import objectives, soft_mixture
 from smdtheory.models.configuration import Objective
+from smdtheory.models.denoiser import Denoiser
 from smdtheory.models.fit import Fit, fit
 from smdtheory.models.gaussian import GaussianDenoiser
 from smdtheory.models.learned import LearnedDenoiser
@@ -49,6 +50,7 @@ class Recipe:
         long: training steps where numbers are to be compared.
         learning_rate: the largest.
         batch: draws in a step.
+        opening: the recipe that it is trained by first, and for how many steps.
     """
 
     make: Callable[..., LearnedDenoiser]
@@ -58,6 +60,7 @@ class Recipe:
     long: int
     learning_rate: float = 3e-3
     batch: int = 256
+    opening: tuple[Learned, int] | None = None
 
 
 def _gaussian(dim: int, **units: Any) -> LearnedDenoiser:
@@ -96,6 +99,8 @@ RECIPES: dict[str, Recipe] = dict(
             Recipe(_full, objectives.likelihood, False, 2000, 10_000),
             Recipe(_soft, objectives.mse, True, 1000, 8000),
             Recipe(_soft, objectives.energy, True, 2000, 14_000),
+            # likelihood alone does not leave the collapse of §10.4, so the energy score goes first
+            Recipe(_soft, objectives.likelihood, True, 500, 3000, 5e-4, 32, ("soft_energy", 5000)),
             Recipe(_finite, objectives.likelihood, False, 2500, 10_000, 4e-3),
             Recipe(_wide, objectives.mse, True, 1000, 8000),
             Recipe(_no_noise, objectives.mse, True, 1000, 8000),
@@ -172,7 +177,7 @@ def train(
     Args:
         name: one of :data:`smdtheory.families.LEARNED`.
         mixture: the data.
-        steps: of training; those of ``budget`` if absent.
+        steps: of training, and of the opening where there is one; those of ``budget`` if absent.
         budget: "short", or "long" for numbers that are to be compared.
         seed: of the initial parameters and of all that training draws.
         latents: R of a soft mixture, for which its residual variance is fitted; its own if absent.
@@ -183,7 +188,7 @@ def train(
         progress: show a progress bar; if absent, where the output is a terminal.
 
     Returns:
-        The trained denoiser and the loss of each step.
+        The trained denoiser and the loss of each step, those of an opening included.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
@@ -201,8 +206,24 @@ def train(
     if latents is not None:
         soft_mixture.check_latents(latents)
     log_snr = (TRAINED[0] - math.log(variance_of(check_mixture(mixture))), TRAINED[1])
+    start: Denoiser = untrained(name, mixture, seed=seed)
+    opening: Fit | None = None
+    if recipe.opening is not None:
+        first, count = recipe.opening
+        opening = train(
+            first,
+            mixture,
+            steps=count if steps is None else steps,
+            seed=seed,
+            latents=objectives.LATENTS,
+            device=device,
+            folder=None if folder is None else f"{os.fspath(folder)}-opening",
+            resume=resume,
+            progress=progress,
+        )
+        start = opening.denoiser
     run = fit(
-        untrained(name, mixture, seed=seed),
+        start,
         mixture,
         recipe.objective,
         steps=getattr(recipe, budget) if steps is None else steps,
@@ -221,7 +242,7 @@ def train(
     if recipe.calibrated and isinstance(denoiser, LearnedDenoiser):
         samples = min(max(4096, CALIBRATION // len(denoiser.eta())), 16_384)
         calibrate(denoiser, mixture, log_snr=log_snr, samples=samples, seed=seed)
-    return run
+    return run if opening is None else run.after(opening)
 
 
 def _recipe(name: Any) -> Recipe:

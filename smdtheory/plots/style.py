@@ -63,6 +63,7 @@ LOOKS: dict[str, Look] = {
     "gaussian_full": Look("learned full", "#000000", (0, (1, 1.2)), "D"),
     "soft_mse": Look("soft, squared error", "#D55E00", (0, (4, 1.2, 1, 1.2)), "v"),
     "soft_energy": Look("soft, energy score", "#CC79A7", "-", "*", 1.8),
+    "soft_likelihood": Look("soft, likelihood", "#8A4B2A", (0, (9, 1.5, 3, 1.5)), "p", 1.8),
     "finite_mixture": Look("finite mixture", "#009E73", (0, (7, 1.5)), "^"),
     "gaussian_wide": Look("wider Gaussian", "#56B4E9", (0, (1, 2.5)), "X"),
     "soft_no_noise": Look("soft without noise", "#7F7F7F", (0, (2.5, 1.2)), "h"),

@@ -157,6 +157,7 @@ SECONDS: dict[str, dict[str, tuple[float, float]]] = {
         "gaussian_full": (20, 0.1),
         "soft_mse": (15, 0.2),
         "soft_energy": (50, 0.4),
+        "soft_likelihood": (160, 0.4),
         "finite_mixture": (15, 0.1),
         "gaussian_wide": (10, 0.1),
         "soft_no_noise": (12, 0.1),
@@ -166,6 +167,7 @@ SECONDS: dict[str, dict[str, tuple[float, float]]] = {
         "gaussian_full": (80, 0.1),
         "soft_mse": (60, 0.2),
         "soft_energy": (250, 1.5),
+        "soft_likelihood": (250, 1.5),
         "finite_mixture": (80, 0.1),
         "gaussian_wide": (40, 0.1),
         "soft_no_noise": (60, 0.1),
@@ -220,7 +222,7 @@ def make_cells(
 
 def _learned_samples(arm: str, budget: str) -> int:
     """Draws for each step that is measured: each costs a soft mixture R evaluations."""
-    if arm == "soft_energy":
+    if arm in ("soft_energy", "soft_likelihood"):
         return 1024 if budget == "long" else 512
     return 2 * SAMPLES
 

@@ -58,8 +58,8 @@ class SweepConfig:
         budget: short trains for a minute or two and shows the outline, no accuracy promised; long
             takes about 20 minutes on two cores and gives intervals.
         learned: Networks to train. None: gaussian, soft_mse, soft_energy and finite_mixture, and
-            with the long budget gaussian_full and the controls gaussian_wide (as many parameters
-            as the soft mixture) and soft_no_noise.
+            with the long budget gaussian_full, soft_likelihood and the controls gaussian_wide (as
+            many parameters as the soft mixture) and soft_no_noise.
         repeats: How often each network is trained, from different seeds. None: once, and three
             times with the long budget.
         device: Where to train and measure networks: cpu, or cuda for one GPU (with one worker).

@@ -215,6 +215,8 @@ def sentence(rows: list[Row], means: list[Row]) -> str:
         if "soft_mse" not in cell:
             text = f"the soft mixture {text}"
         parts.append(text)
+    if "soft_likelihood" in cell:
+        parts.append(f"and under the likelihood {said('soft_likelihood')}")
     if "finite_mixture" in cell:
         parts.append(f"a finite mixture {said('finite_mixture')}")
     if not parts:
