@@ -37,8 +37,8 @@ from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.rules import panel_nodes
 
 SHARPEST, FLATTEST = 1e5, 1e-5
-"""Constants are integrated from γ = 1e-5/v, v the average variance, to 1e5/λ, λ the smallest
-eigenvalue. What lies beyond, of about that relative size, is added as that of a power of γ."""
+"""Constants are integrated from γ = 1e-5/v, v the average variance if above 1, to 1e5/λ, λ the
+smallest eigenvalue if below 1. What lies beyond, about 1e-5 of it, is added as a power of γ."""
 
 BEYOND = 0.1
 """Relative error granted to what lies beyond."""
@@ -278,7 +278,8 @@ def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
     """C = ∫_0^1 b^{p+1} F du, F the average at ᾱ(u), as ∫ b^p F/(1 + γ) d log γ (§11.4)."""
     variances, _ = curves.eigenvalues()
     average = float(curves.mixture.total_variance + curves.shared.sum()) / curves.dim
-    low, high = max(FLATTEST / average, limit.end), SHARPEST / float(variances.min())
+    low = max(FLATTEST / max(average, 1.0), limit.end)
+    high = SHARPEST / min(float(variances.min()), 1.0)
     panels = math.ceil(math.log(high / low) / WIDTH)
     edges = torch.linspace(math.log(low), math.log(high), panels + 1, dtype=torch.float64)
     place, weight = panel_nodes(edges, ORDER)

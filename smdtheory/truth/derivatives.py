@@ -227,14 +227,14 @@ class DerivativeCurves:
         return self._derivatives(snr, values, error)
 
     def _derivatives(self, snr: Tensor, values: Tensor, error: Tensor) -> Derivatives:
-        """From the scaled averages (R, L, 6), with their error (L,)."""
+        """From what :meth:`_direct` returns."""
         mixture, shared, dim = self.curves.mixture, self.curves.shared, self.curves.dim
         growth = _growth(mixture, snr, shared)
         unit = (1 + snr) / growth  # H = (A − I)(1 + γ)
-        trace, square, uneven, off, third, from_unit = values.unbind(-1)
+        trace, spread, uneven, off, third, from_unit = values.unbind(-1)
         beside = (shared / (1 + snr.unsqueeze(-1) * shared)).sum(-1)
         variance = (trace / (growth * snr) + _known(mixture, snr) + beside) / dim
-        spread = unit.square() * (square - trace.square()) / dim
+        spread = unit.square() * spread / dim
         uneven = unit.square() * uneven
         return Derivatives(
             variance=variance,
@@ -249,11 +249,13 @@ class DerivativeCurves:
         )
 
     def _direct(self, snr: Tensor, third: bool) -> tuple[Tensor, Tensor]:
-        """Scaled averages (R, L, 6) and their error (L,)."""
+        """Scaled averages (R, L, 6), the second less the first squared, and their error (L,)."""
         mixture, shared = self.curves.mixture, self.curves.shared
         tables = filled(lambda: CumulantTable(mixture, snr, shared, third))
         rounding = ROUNDING * tables[0].growth ** (1.5 if third else 1.0)
-        return torch.stack([t.scalars * t.scale() for t in tables]), tables[0].error + rounding
+        values = torch.stack([t.scalars * t.scale() for t in tables])
+        values[..., 1] -= values[..., 0].square()
+        return values, tables[0].error + rounding
 
     def _read(self, snr: Tensor, third: bool) -> tuple[Tensor, Tensor]:
         position = torch.log(snr)
