@@ -5,8 +5,10 @@
 - ``negentropy``: the cap by a difference of negentropies (§6.7).
 - ``caps``: all of these along a chain, and the smallest of them.
 - ``outcome``: bounds on the global error (§6.9 to §6.11).
+- ``rates``: how the errors vanish as T grows: leading terms, constants, exponents (§11);
+  ``leading`` has the terms, ``limits`` the named schedules as T → ∞.
 
-Nothing here measures an error: a bound is never computed from what it bounds.
+No bound is computed from what it bounds: of these, only ``rates`` measures an error.
 """
 
 import lazy_loader as lazy

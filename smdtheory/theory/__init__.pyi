@@ -11,9 +11,17 @@ from .brackets import sandwich as sandwich
 from .caps import LocalCap as LocalCap
 from .caps import local_cap as local_cap
 from .caps import local_caps as local_caps
+from .leading import fixed_small_constant as fixed_small_constant
+from .limits import Limit as Limit
+from .limits import limit_of as limit_of
 from .negentropy import negentropy as negentropy
 from .negentropy import negentropy_cap as negentropy_cap
 from .negentropy import negentropy_sum as negentropy_sum
 from .outcome import chain_rule_cap as chain_rule_cap
 from .outcome import data_processing_floor as data_processing_floor
 from .outcome import fixed_variance_floor as fixed_variance_floor
+from .rates import Exponent as Exponent
+from .rates import Rate as Rate
+from .rates import measured_exponent as measured_exponent
+from .rates import predicted_errors as predicted_errors
+from .rates import rate as rate
