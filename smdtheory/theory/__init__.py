@@ -5,8 +5,12 @@
 - ``negentropy``: the cap by a difference of negentropies (§6.7).
 - ``caps``: all of these along a chain, and the smallest of them.
 - ``outcome``: bounds on the global error (§6.9 to §6.11).
+- ``witness.witness``, ``global_floor``: mixtures whose errors pass N, with certificates (§6.13),
+  from ``pairs`` of modes, ``bases`` and copies.
+- ``extremes``, ``lattices``: how close mixtures come to the caps (§6.14).
+- ``cap_check``: many mixtures against every cap.
 
-Nothing here measures an error: a bound is never computed from what it bounds.
+No bound is computed from what it bounds: of these only ``witness`` measures, to check itself.
 """
 
 import lazy_loader as lazy

@@ -1,4 +1,4 @@
-r"""What witnesses are copies of, with lower bounds on M_t that nobody measured (docs/theory.md §6.13).
+r"""What witnesses are copies of, with proved lower bounds on M_t (docs/theory.md §6.13).
 
 - ``two_modes``, for t = 1: the std from a closed form. Every family.
 - ``pairs``: pairs of thin modes, one pair for each scale that the chain passes, far from one
@@ -23,7 +23,7 @@ from smdtheory.schedule import Schedule
 from smdtheory.theory.certificate import (
     LEAST_VARIANCE,
     SURPLUS,
-    NoWitness,
+    NoWitnessError,
     Witness,
     along_chain,
     copies_needed,
@@ -59,7 +59,7 @@ def two_modes(level: float, schedule: Schedule) -> Witness:
         schedule: the forward chain.
 
     Raises:
-        NoWitness: if x_1 is nearly as sharp as the thinnest mode.
+        NoWitnessError: if x_1 is nearly as sharp as the thinnest mode.
 
     Example:
         >>> two_modes(10.0, Schedule.cosine(10)).certificate.value[1]
@@ -69,7 +69,7 @@ def two_modes(level: float, schedule: Schedule) -> Witness:
     start = float(pair_floor(DISTANCE, 1.0))
     reach = start - 0.5 * math.log(LEAST_VARIANCE * snr) - 2 * SURPLUS
     if reach <= 0:
-        raise NoWitness(
+        raise NoWitnessError(
             f"No witness with variances of {LEAST_VARIANCE:g} or more: at γ_1 = {snr:g} x_1 is as "
             "sharp as that. Use a schedule with a smaller γ_1."
         )
@@ -97,7 +97,7 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
         asked: the t, in order.
 
     Raises:
-        NoWitness: if some step is so short that nothing positive is certified.
+        NoWitnessError: if some step is so short that nothing positive is certified.
 
     Example:
         >>> pairs(1.0, Schedule.cosine(3), [1, 2, 3]).copies
@@ -137,14 +137,14 @@ def one_gaussian(level: float, schedule: Schedule, family: Family, asked: list[i
         asked: the t, in order.
 
     Raises:
-        NoWitness: for ``full``, and if some step is so short that nothing positive is certified.
+        NoWitnessError: for ``full``, and if some step is so short that nothing is certified.
 
     Example:
         >>> one_gaussian(1.0, Schedule.cosine(3), "diagonal", [1, 2, 3]).base
         GaussianMixture(components=1, dim=2)
     """
     if family == "full":
-        raise NoWitness("No single Gaussian is a witness for full: its steps are Gaussian.")
+        raise NoWitnessError("No single Gaussian is a witness for full: its steps are Gaussian.")
     snr, t = schedule.snr, torch.tensor(asked)
     thin, wide = THIN**2 / float(snr[1]), WIDE / float(snr[-1])
     axis = [(wide / 2) ** 0.5] * 2 if family == "diagonal" else [0.0, wide**0.5]
@@ -197,9 +197,7 @@ def gaussian_error(axes: Tensor, snr_t: Tensor, snr_s: Tensor, family: Family) -
     return torch.where(last, end, value)
 
 
-def _errors(
-    halves: Tensor, variance: float, snr: Tensor, t: Tensor, **options: float
-) -> Estimate:
+def _errors(halves: Tensor, variance: float, snr: Tensor, t: Tensor, **options: float) -> Estimate:
     """M_t of each pair at each t, (t, pairs), from below."""
     distances = 2 * halves / (variance + 1 / snr.unsqueeze(-1)).sqrt()
     return pair_error(distances[t], distances[t - 1], **options)
@@ -217,7 +215,7 @@ def _game(gains: Tensor) -> Tensor:
         b_eq=np.ones(1),
     )
     if solved.x is None:
-        raise NoWitness(f"No weights were found for the pairs: {solved.message}")
+        raise NoWitnessError(f"No weights were found for the pairs: {solved.message}")
     return torch.as_tensor(solved.x[:-1], dtype=torch.float64)
 
 

@@ -9,7 +9,6 @@ and the largest ratio of each cap, is drawn again with many more points, and onl
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,14 +16,11 @@ from torch import Tensor
 from smdtheory.checks import integer
 from smdtheory.estimate import ROUNDING
 from smdtheory.families import FAMILIES, Family
+from smdtheory.theory.adversaries import KINDS, made
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
 from smdtheory.theory.many import Drawn, Many, draw, joined, normal_points
 
 DIMS = (1, 2, 3, 4, 5)
-
-KINDS = (*("random", "equal", "lattice", "thin") * 2, "lattice", "ascended")
-"""By turns. Random covariances; one covariance for all; thin modes on a lattice; axes thin and wide;
-the ends of an ascent from a lattice."""
 
 TOGETHER, FEW = 50, 8
 """Mixtures worked through at once, with few draws and with many."""
@@ -36,20 +32,18 @@ SCREEN, CLOSE = (16, 8), (64, 16)
 """Draws for each component and replicate, and replicates: of all, and of those drawn again."""
 
 SUSPECT, PROVED = 3.0, 6.0
-"""Standard errors: a mixture that is not this many below a cap is drawn again; one that then is this
-many above it counts as a violation."""
+"""Standard errors: a mixture that is not this many below a cap is drawn again; one that then is
+this many above it counts as a violation."""
 
 AGAIN = 2
 """Mixtures of the largest ratio that are drawn again, for each cap and family."""
 
-LEAST_CAP = 1e-4
-"""Nats. Ratios to smaller caps are not compared; violations are."""
+LEAST_CAP, RESOLVED = 1e-4, 0.01
+"""Nats, and the largest standard error of a ratio. Ratios to smaller caps, and noisier ones, are
+not compared; violations are."""
 
 ALLOWED = 1e-9
 """Rounding granted to a cap, relative to 1 and the cap."""
-
-ASCENT = 25
-"""Steps of the ascent."""
 
 Key = tuple[str, Family]
 """A cap, by the name of its function, and a family."""
@@ -88,8 +82,9 @@ def check_caps(count: int = 10_000, seed: int = 0) -> list[dict[str, float | int
         )
         table = _Table()
         for number, size in enumerate(_sizes(own)):
-            kind, components = KINDS[number % len(KINDS)], COMPONENTS[(number + number // len(KINDS)) % len(COMPONENTS)]
-            table.screen(_made(kind, dim, size, components, screen, generator), kind, screen)
+            kind, turn = KINDS[number % len(KINDS)], number // len(KINDS)
+            components = COMPONENTS[(number + turn) % len(COMPONENTS)]
+            table.screen(made(kind, dim, size, components, screen, generator), kind, screen)
         table.confirm(close)
         rows += [{"dim": dim} | row for row in table.rows()]
     return rows
@@ -147,7 +142,7 @@ def covariance(many: Many) -> Tensor:
 
 def condition(many: Many) -> Tensor:
     """A bound on the condition of Cov(y_s), times d, (B,): what rounding does to its log det."""
-    largest = torch.linalg.eigvalsh(covariance(many))[:, -1]
+    largest: Tensor = torch.linalg.eigvalsh(covariance(many))[:, -1]
     least = many.variances.flatten(1).amin(-1)
     return many.dim * (largest + 1 / many.ratio) / (least + 1 / many.ratio)
 
@@ -155,7 +150,8 @@ def condition(many: Many) -> Tensor:
 def _outer(cov: Tensor, average: Tensor, noise: Tensor, family: Family) -> Tensor:
     """log det of the Gaussian that the family could represent, at this noise (B,)."""
     if family == "full":
-        return torch.linalg.eigvalsh(cov).add(noise.unsqueeze(-1)).log().sum(-1)
+        spread: Tensor = torch.linalg.eigvalsh(cov) + noise.unsqueeze(-1)
+        return spread.log().sum(-1)
     if family == "diagonal":
         return (torch.einsum("bdd->bd", cov) + noise.unsqueeze(-1)).log().sum(-1)
     return cov.shape[-1] * torch.log(average + noise)
@@ -213,7 +209,7 @@ class _Table:
             drawn = draw(many, points)
             caps = caps_of(many, drawn)
         for key, cap in caps.items():
-            gap, error, ratio, spread = _against(drawn.errors[key[1]], cap)
+            gap, error, ratio, spread = _against(drawn.errors[key[1]], cap, RESOLVED)
             slack = PROVED * error + ALLOWED * (1 + cap.abs().reshape(-1, len(gap)).mean(0))
             if key == ("negentropy_cap", "full"):
                 slack = slack + ROUNDING * condition(many)
@@ -242,85 +238,20 @@ class _Table:
         ]
 
 
-def _against(errors: Tensor, cap: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _against(
+    errors: Tensor, cap: Tensor, resolved: float = torch.inf
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """cap − M and its standard error, M/cap and its standard error, each (B,)."""
     caps = cap.expand_as(errors)
     root = math.sqrt(len(errors))
     finite = torch.isfinite(caps).all(0)
     known = torch.where(finite, caps, 1.0)
     gap, level = known - errors, known.mean(0)
-    worth = finite & (level > LEAST_CAP)
-    ratio = torch.where(worth, errors.mean(0) / level, -1.0)
     error = gap.std(0) / root
-    return torch.where(finite, gap.mean(0), torch.inf), error, ratio, error / level.abs()
-
-
-def _made(
-    kind: str, dim: int, size: int, components: int, points: Tensor, generator: torch.Generator
-) -> Many:
-    """A batch of mixtures of one kind, each with a step."""
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    K = components
-    logs = normal(size, K) * uniform(0, 1.5, size, 1)
-    basis = torch.linalg.qr(normal(size, K, dim, dim)).Q
-    log10 = uniform(-3, 3, size, 1, 1) + uniform(0, 1, size, 1, 1) * normal(size, K, dim)
-    means = 10 ** uniform(-1, 2, size, 1, 1) * normal(size, K, dim)
-    last = uniform(0, 1, size) < 0.2
-    ratio = torch.where(last, torch.inf, 1 + 10 ** uniform(-1.5, 4, size))
-    if kind == "equal":
-        basis, log10 = basis[:, :1].expand_as(basis), log10[:, :1].expand_as(log10)
-        means = 10 ** uniform(0, 0.9, size, 1, 1) * normal(size, K, dim)
-    elif kind in ("lattice", "ascended"):
-        turn = torch.linalg.qr(normal(size, 1, dim, dim)).Q
-        corners = torch.randint(-1, 2, (size, K, dim), generator=generator).double()
-        if dim == 1:
-            corners = torch.arange(K, dtype=torch.float64).reshape(1, K, 1).expand(size, K, 1)
-        corners = corners + 0.05 * normal(size, K, dim)
-        means = torch.einsum("bkd,bzde->bke", corners, turn) * uniform(1.5, 5, size, 1, 1)
-        log10 = uniform(-6, -1, size, 1, 1).expand(size, K, dim)
-        basis, logs = turn.expand_as(basis), 0.3 * logs
-    elif kind == "thin":
-        wide = uniform(0, 1, size, 1, dim) < 0.5
-        log10 = torch.where(wide, 4.0, -5.0) + 0.3 * normal(size, K, dim)
-        basis = basis[:, :1].expand_as(basis)
-    many = Many(
-        torch.log_softmax(logs, -1), means, 10**log10, basis, ratio, 10 ** uniform(-3, 3, size)
-    )
-    return _ascended(many, points[:2, :8]) if kind == "ascended" else many
-
-
-def _ascended(many: Many, points: Tensor) -> Many:
-    """The same after gradient ascent of M over a cap: `isotropic`, and every second `full`."""
-    start = replace(many, ratio=torch.where(torch.isinf(many.ratio), 3.0, many.ratio))
-    logs, means, scales = (
-        value.clone().requires_grad_()
-        for value in (start.log_weights, start.means, start.variances.log())
-    )
-    climber = torch.optim.Adam([logs, means, scales], lr=0.1, maximize=True)
-    cap = first_order_cap(start.dim, start.snr, start.ratio * start.snr)
-    for _ in range(ASCENT):
-        here = replace(
-            start, log_weights=torch.log_softmax(logs, -1), means=means, variances=scales.exp()
-        )
-        errors = draw(here, points).errors
-        share = errors["isotropic"].mean(0) / cap
-        share = torch.cat([share[::2], (errors["full"].mean(0) / cap)[1::2]])
-        climber.zero_grad()
-        share.sum().backward()  # type: ignore[no-untyped-call]
-        climber.step()
-    scales = scales.detach().clamp(-14, 14)
-    return replace(
-        many,
-        log_weights=torch.log_softmax(logs.detach(), -1),
-        means=means.detach(),
-        variances=scales.exp(),
-    )
+    spread = error / level.abs()
+    worth = finite & (level > LEAST_CAP) & (spread < resolved)
+    ratio = torch.where(worth, errors.mean(0) / level, -1.0)
+    return torch.where(finite, gap.mean(0), torch.inf), error, ratio, spread
 
 
 def _sizes(count: int) -> list[int]:

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.validate import SCALE_RANGE
 
-LEAST_VARIANCE = 1e-60
+LEAST_VARIANCE = SCALE_RANGE[0]
 """The thinnest component that a mixture may have."""
 
 SURPLUS = 1e-6
 """Amount, relative and absolute, by which a certificate that may be chosen passes N."""
 
 
-class NoWitness(ValueError):
+class NoWitnessError(ValueError):
     """There is no witness under the conditions asked for; the message gives the reason."""
 
 
@@ -50,17 +51,17 @@ def copies_needed(level: float, least: float) -> int:
     """The number of copies that carry a certified ``least`` above ``level``.
 
     Raises:
-        NoWitness: if ``least`` is not positive.
+        NoWitnessError: if ``least`` is not positive.
 
     Example:
         >>> copies_needed(1.0, 0.25)
         5
     """
     if not least > 0:
-        raise NoWitness(
-            f"No witness found: the least certified M_t of the base is {least:g} nats, so no number "
-            "of copies passes N. Two neighbouring levels of the schedule are nearly equal there; "
-            "ask for other t, or use fewer steps."
+        raise NoWitnessError(
+            f"No witness found: the least certified M_t of the base is {least:g} nats, so that no "
+            "number of copies passes N. Two neighbouring levels of the schedule are nearly equal "
+            "there; ask for other t, or use fewer steps."
         )
     count = math.floor(level / least) + 1
     while count * least * (1 - ROUNDING) <= level:

@@ -1,10 +1,10 @@
-r"""How close mixtures come to the caps of §6.3: ascent over mixtures in d = 1 (docs/theory.md §6.14).
+r"""How close mixtures come to the caps of §6.3, by ascent in d = 1 (docs/theory.md §6.14).
 
 With γ_t = 1 and γ_s = r (the scale of the data takes up the rest, §2.4) the error is a smooth
-function of logits, means and log-variances. Entropies of y_t and y_s and Cov(x_0|y_t) in closed form
-are averaged by the trapezoidal rule, and the gradient comes by autograd through both; the bounds of
-the search are wide. What it finds are lattices, whose errors
-:mod:`smdtheory.theory.lattices` gives in the limit. Copies carry the share of the cap to every d.
+function of logits, means and log-variances. Closed forms of the densities of y_t and y_s and of
+Cov(x_0|y_t) are averaged by the trapezoidal rule, and the gradient comes by autograd through both.
+What the ascent finds are lattices, whose errors :mod:`smdtheory.theory.lattices` gives in the
+limit. Copies carry the share of the cap to every d.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from smdtheory.theory.lattices import check_ratio_family, worst_lattice
 from smdtheory.truth.mixture import GaussianMixture
 
 COMPONENTS = 15
-"""K of the search: about one mode for each 1.7 units of the cosine-shaped weights it finds."""
+"""K of the search."""
 
 ROUNDS = 300
 """Steps of ascent from each start, at most."""
@@ -95,9 +95,7 @@ def worst_mixture(
     random = torch.Generator().manual_seed(0) if generator is None else generator
     instance("generator", random, torch.Generator, "torch.Generator().manual_seed(0) makes one.")
     cap = float(first_order_cap(1, 1.0, r, name))
-    found = [
-        _ascend(_start(spacing, count, random), r, name, cap) for spacing in (*SPACINGS, None)
-    ]
+    found = [_ascend(_start(spacing, count, random), r, name, cap) for spacing in (*SPACINGS, None)]
     best = max(found, key=lambda each: each[1])[0]
     value, check = (float(_error(best, r, name, step)) for step in STEPS[:0:-1])
     logits, means, log_variances = best.reshape(3, -1)
@@ -214,12 +212,13 @@ def _error(theta: Tensor, ratio: float, family: Family, step: float) -> Tensor:
     cov = (share * (own + offset.square())).sum(-1)
     mass = density.exp() * (y[1] - y[0])
     if family == "fixed_small":
-        gross = 0.5 * (ratio - 1) * (mass @ cov)
+        gross: Tensor = 0.5 * (ratio - 1) * (mass @ cov)
     elif family == "isotropic":
         gross = 0.5 * torch.log1p((ratio - 1) * (mass @ cov))
     else:
         gross = 0.5 * (mass @ torch.log1p((ratio - 1) * cov))
-    return gross - gain_of_information
+    error: Tensor = gross - gain_of_information
+    return error
 
 
 def _entropy(

@@ -22,7 +22,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from smdtheory.checks import number, real_tensor, shown
+from smdtheory.checks import real_tensor, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.families import Family, check_family
 

@@ -8,7 +8,6 @@ same chain, and a cap that holds them too (§6.7) is compared with M without the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +81,8 @@ def draw(many: Many, points: Tensor) -> Drawn:
     Example:
         >>> eye = torch.eye(1).double()
         >>> one = torch.ones(1).double()
-        >>> single = Many(one.log()[None], one[None, None], one[None, None], eye[None, None], 3 * one, one)
+        >>> here = one[None, None]
+        >>> single = Many(one.log()[None], here, here, eye[None, None], 3 * one, one)
         >>> float(draw(single, normal_points(1, 4)).errors["full"].abs().max()) < 1e-12
         True
     """
@@ -151,7 +151,9 @@ def normal_points(dim: int, count: int, replicates: int = REPLICATES, seed: int 
     """
     parts = []
     for r in range(replicates):
-        engine = torch.quasirandom.SobolEngine(2 * dim, scramble=True, seed=seed * 1000 + r)
+        engine = torch.quasirandom.SobolEngine(  # type: ignore[no-untyped-call]
+            2 * dim, scramble=True, seed=1000 * seed + r
+        )
         uniform = engine.draw(count, dtype=torch.float64)
         parts.append(torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)))
     return torch.stack(parts)

@@ -114,7 +114,8 @@ def _label_entropy(distance: Tensor, step: float) -> tuple[Tensor, Tensor]:
     delta = torch.where(known, distance, 0.0)
 
     def entropy(one: Tensor, other: Tensor) -> Tensor:
-        return torch.special.entr(one) + torch.special.entr(other)
+        found: Tensor = torch.special.entr(one) + torch.special.entr(other)
+        return found
 
     full = torch.full_like(delta, math.pi), torch.full_like(delta, math.log(2))
     value, error = _mean(delta, step, entropy, *full)
@@ -138,8 +139,8 @@ def _mean(
     weights = step / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z.square())
     value = (function(torch.sigmoid(logit), torch.sigmoid(-logit)) * weights).sum(-1)
     height = torch.clamp(0.5 * math.pi / delta, max=2.0)
-    lattice = 2 * strip * torch.exp(0.5 * height.square()) / torch.expm1(
-        2 * math.pi * height / step
+    lattice = (
+        2 * strip * torch.exp(0.5 * height.square()) / torch.expm1(2 * math.pi * height / step)
     )
     tail = 2 * line * math.erfc((REACH - step) / math.sqrt(2))
     return value, lattice + tail

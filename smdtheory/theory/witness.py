@@ -22,7 +22,7 @@ from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.theory.bases import one_gaussian, pairs, two_modes
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
-from smdtheory.theory.certificate import NoWitness, Witness
+from smdtheory.theory.certificate import NoWitnessError, Witness
 
 
 def witness(
@@ -50,8 +50,8 @@ def witness(
         family (§5.5).
 
     Raises:
-        NoWitness: if the caps exclude one in ``max_dim`` dimensions, or if the one found needs more
-            of them; the message says which, and the cap.
+        NoWitnessError: if the caps exclude one in ``max_dim`` dimensions, or if the one found needs
+            more of them; the message says which, and the cap.
         TypeError: for arguments of the wrong kind.
         ValueError: for N <= 0, an unknown family, or t out of range.
 
@@ -74,7 +74,7 @@ def witness(
     else:
         found = one_gaussian(floor, chain, name, asked)
     if most is not None and found.dim > most:
-        raise NoWitness(
+        raise NoWitnessError(
             f"No witness found in d <= {most}: the one built for {name} needs d = {found.dim}, "
             f"{found.copies} copies in d = {found.base.dim}. The caps do not exclude that one "
             "exists. Raise max_dim, or lower N."
@@ -155,7 +155,7 @@ def _check_caps(
     caps = dimension_cap(dim, schedule, family)[asked]
     least = int(caps.argmin())
     if float(caps[least]) <= level:
-        raise NoWitness(
+        raise NoWitnessError(
             f"No mixture in d <= {dim} has M_t > {level:g} at every t asked for: at t = "
             f"{asked[least]} the error of {family} at its best is at most {float(caps[least]):.6g} "
             "nats for every data distribution (docs/theory.md §6.3 to §6.5). Allow a larger "

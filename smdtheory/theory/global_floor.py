@@ -1,4 +1,4 @@
-r"""Mixtures whose global error passes a given level, and when there are none (docs/theory.md §6.13).
+r"""Mixtures whose global error passes a level, and when there are none (docs/theory.md §6.13).
 
 What can be said depends on the last variance of the Gaussian steps:
 
@@ -20,7 +20,7 @@ import torch
 from smdtheory.checks import positive, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.schedule import Schedule, check_schedule
-from smdtheory.theory.certificate import LEAST_VARIANCE, SURPLUS, NoWitness, Witness
+from smdtheory.theory.certificate import LEAST_VARIANCE, SURPLUS, NoWitnessError, Witness
 from smdtheory.truth.mixture import GaussianMixture
 
 BAND = 3.5
@@ -49,8 +49,8 @@ def global_witness(
         The witness, with a certificate that is one number: a lower bound on E.
 
     Raises:
-        NoWitness: for "any", whose infimum is 0; for "best" with T > 1; and where modes would have
-            to be thinner than a mixture allows.
+        NoWitnessError: for "any", whose infimum is 0; for "best" with T > 1; and where modes would
+            have to be thinner than a mixture allows.
         TypeError: for arguments of the wrong kind.
         ValueError: unless N and σ_1² are positive and finite, or for another word.
 
@@ -62,7 +62,7 @@ def global_witness(
     floor, chain = positive("level", level), check_schedule(schedule)
     if isinstance(variance, str):
         if variance == "any":
-            raise NoWitness(
+            raise NoWitnessError(
                 "No mixture has E > 0 for every Gaussian denoiser: cut the x_1-space into cells of "
                 "mass w_k and emit N(m_k, S_k) from the k-th, and E = 0 (docs/theory.md §7.1; "
                 'smdtheory.models.cells). Fix the last variance, or take variance="best".'
@@ -91,7 +91,7 @@ def locally_best_floor(half: float, std: float, schedule: Schedule) -> Estimate:
         A scalar, in nats: the largest of the floors over the width of the bands.
 
     Raises:
-        NoWitness: if T > 1.
+        NoWitnessError: if T > 1.
         TypeError: for arguments of the wrong kind.
         ValueError: unless a and σ are positive and finite.
 
@@ -109,7 +109,7 @@ def _fixed(level: float, variance: float) -> Witness:
     lost = 0.5 + math.log(2)
     reach = 0.5 * math.log(variance / LEAST_VARIANCE) - lost - 2 * SURPLUS
     if reach <= 0:
-        raise NoWitness(
+        raise NoWitnessError(
             f"No witness with variances of {LEAST_VARIANCE:g} or more: the last variance "
             f"{variance:g} is as small as that. Take a larger one."
         )
@@ -133,7 +133,7 @@ def _locally_best(level: float, schedule: Schedule) -> Witness:
     unit = _band_mass(BAND, half, 1.0, tau, thick=0.0)  # the mass for each unit of σ, σ → 0
     reach = -inside * math.log(unit * math.sqrt(LEAST_VARIANCE)) - math.log(2)
     if reach <= 0:
-        raise NoWitness(
+        raise NoWitnessError(
             f"No witness with variances of {LEAST_VARIANCE:g} or more at γ_1 = {1 / tau:g}: x_1 is "
             "as sharp as that. Use a schedule with a smaller γ_1."
         )
@@ -153,7 +153,7 @@ def _locally_best(level: float, schedule: Schedule) -> Witness:
 def _only_step(schedule: Schedule) -> float:
     """τ_1 of a chain with one step."""
     if schedule.steps != 1:
-        raise NoWitness(
+        raise NoWitnessError(
             f"schedule must have T = 1 for the locally best denoiser; received T = "
             f"{schedule.steps}. With more steps what the sampler makes of x_1 has no closed form: "
             "measure.global_error computes E."
