@@ -101,7 +101,7 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
 
     Example:
         >>> pairs(1.0, Schedule.cosine(3), [1, 2, 3]).copies
-        17
+        4
     """
     snr, t = schedule.snr, torch.tensor(asked)
     variance = THIN**2 / float(snr[1])
