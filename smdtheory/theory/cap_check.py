@@ -125,7 +125,7 @@ def caps_of(many: Many, drawn: Drawn) -> dict[tuple[str, Family], Tensor]:
     signal = [1 / (1 + 1 / (k * snr)) for k in (r, torch.ones_like(r))]
     scale = average / snr - 1
     noise_ratio = torch.log((1 + finite * snr) / (1 + snr))
-    noise_ratio = torch.where(last, torch.log((1 + snr) / snr), noise_ratio)
+    noise_ratio = torch.where(last, torch.log(snr / (1 + snr)), noise_ratio)
     spread = 0.5 * d * ((signal[0] - signal[1]) * scale + noise_ratio)
     caps["negentropy_cap", "fixed_large"] = spread + rest
     return caps
