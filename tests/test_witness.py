@@ -41,7 +41,7 @@ def precise_pair_error(near: float, far: float) -> mpmath.mpf:
         half = mpmath.mpf(delta) / 2
 
         def integrand(y: mpmath.mpf) -> mpmath.mpf:
-            p = [mpmath.exp(-((y - m) ** 2) / 2) / mpmath.sqrt(2 * mpmath.pi) for m in (-half, half)]
+            p = [mpmath.npdf(y, m) for m in (-half, half)]
             q = (p[0] + p[1]) / 2
             return q * function(p[0] / (2 * q), p[1] / (2 * q))
 
@@ -117,7 +117,7 @@ def test_all_steps(level, family):
     above = measured.value + measured.error - least
     assert bool((above[1:] >= 0).all())
     off = (measured.value - found.certificate.value).abs()[1:]
-    assert bool((off <= 1e-6 * found.certificate.value[1:]).all())  # the certificate is no mere floor
+    assert bool((off <= 1e-6 * found.certificate.value[1:]).all())  # no mere floor
     assert float(least[1:].min()) / level < 1.2  # and no copies are wasted
     assert found.dim == found.copies * found.base.dim
 

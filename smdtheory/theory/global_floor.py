@@ -97,7 +97,7 @@ def locally_best_floor(half: float, std: float, schedule: Schedule) -> Estimate:
 
     Example:
         >>> locally_best_floor(1.0, 1e-4, Schedule.cosine(1))
-        5.5... ± ... (bound)
+        7.6627809... ± ... (bound)
     """
     a, sigma = positive("half", half), positive("std", std)
     tau = _only_step(check_schedule(schedule))

@@ -67,7 +67,7 @@ def lattice_error(basis: Tensor, ratio: float, family: Family | str) -> Estimate
 
     Example:
         >>> lattice_error(3.8 * torch.eye(1).double(), 2.0, "isotropic")
-        0.112... ± ... (quadrature)
+        0.1114721... ± ... (quadrature)
     """
     name, rows = check_ratio_family(family), real_tensor("basis", basis).to(torch.float64)
     if rows.ndim != 2 or rows.shape[0] != rows.shape[1] or not 1 <= len(rows) <= 2:
@@ -99,7 +99,7 @@ def worst_lattice(
     Example:
         >>> error, spacing = worst_lattice(2.0, "isotropic")
         >>> round(float(error) / (0.5 * math.log(2.0)), 3)  # of the cap
-        0.324
+        0.322
     """
     if not isinstance(lattice, str) or lattice not in LATTICES:
         raise ValueError(f"lattice must be one of {', '.join(LATTICES)}; received {shown(lattice)}")

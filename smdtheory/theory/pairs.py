@@ -53,7 +53,7 @@ def pair_error(near: float | Tensor, far: float | Tensor, *, step: float = STEP)
 
     Example:
         >>> pair_error(1.5, 3.0)
-        0.0560... ± ... (bound)
+        0.034629388... ± ... (bound)
     """
     low, high = _distance("near", near), _distance("far", far)
     size = broadcast(near=low.shape, far=high.shape)
@@ -101,7 +101,7 @@ def pair_floor(distance: float | Tensor, thinness: float | Tensor) -> Tensor:
 
     Example:
         >>> pair_floor(1.3, 1e-12)
-        tensor(11.9160, dtype=torch.float64)
+        tensor(11.9163, dtype=torch.float64)
     """
     delta, u = _distance("distance", distance), _distance("thinness", thinness)
     half = 0.5 * delta.square()
