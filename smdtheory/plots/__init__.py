@@ -9,6 +9,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     posterior.py  the bottleneck picture: a posterior against the Gaussians that replace it
     chain.py      errors along one chain, for every pair (s, t), and as an area
     steps.py      errors against the number of steps
+    worst.py      worst mixtures against the caps
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -24,6 +25,7 @@ from smdtheory.plots.posterior import (
 from smdtheory.plots.steps import error_against_steps, global_error_against_steps
 from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
 from smdtheory.plots.toy import learned_grid
+from smdtheory.plots.worst import worst_case
 
 __all__ = [
     "COLORS",
@@ -43,4 +45,5 @@ __all__ = [
     "posterior_contours",
     "save",
     "style",
+    "worst_case",
 ]

@@ -7,8 +7,13 @@
 - ``outcome``: bounds on the global error (§6.9 to §6.11).
 - ``rates``: how the errors vanish as T grows: leading terms, constants, exponents (§11);
   ``leading`` has the terms, ``limits`` the named schedules as T → ∞.
+- ``witness.witness``, ``global_floor``: mixtures whose errors pass N, with certificates (§6.13),
+  from ``pairs`` of modes, ``bases`` and copies.
+- ``extremes``, ``lattices``: how close mixtures come to the caps (§6.14).
+- ``cap_check``: many mixtures against every cap.
 
-No bound is computed from what it bounds: of these, only ``rates`` measures an error.
+No bound is computed from what it bounds: of these ``rates`` measures what it predicts, and
+``witness`` checks itself.
 """
 
 import lazy_loader as lazy

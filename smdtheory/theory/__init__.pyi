@@ -1,3 +1,4 @@
+from . import witness as witness
 from .bounds import eigenvalue_cap as eigenvalue_cap
 from .bounds import eigenvalue_sum as eigenvalue_sum
 from .bounds import equal_covariance_cap as equal_covariance_cap
@@ -8,9 +9,19 @@ from .bounds import second_order_cap as second_order_cap
 from .brackets import pairwise_bounds as pairwise_bounds
 from .brackets import pairwise_entropy_bounds as pairwise_entropy_bounds
 from .brackets import sandwich as sandwich
+from .cap_check import check_caps as check_caps
 from .caps import LocalCap as LocalCap
 from .caps import local_cap as local_cap
 from .caps import local_caps as local_caps
+from .certificate import NoWitnessError as NoWitnessError
+from .certificate import Witness as Witness
+from .extremes import Extreme as Extreme
+from .extremes import worst_cases as worst_cases
+from .extremes import worst_mixture as worst_mixture
+from .global_floor import global_witness as global_witness
+from .global_floor import locally_best_floor as locally_best_floor
+from .lattices import lattice_error as lattice_error
+from .lattices import worst_lattice as worst_lattice
 from .leading import fixed_small_constant as fixed_small_constant
 from .limits import Limit as Limit
 from .limits import limit_of as limit_of
@@ -20,8 +31,12 @@ from .negentropy import negentropy_sum as negentropy_sum
 from .outcome import chain_rule_cap as chain_rule_cap
 from .outcome import data_processing_floor as data_processing_floor
 from .outcome import fixed_variance_floor as fixed_variance_floor
+from .pairs import pair_error as pair_error
+from .pairs import pair_floor as pair_floor
 from .rates import Exponent as Exponent
 from .rates import Rate as Rate
 from .rates import measured_exponent as measured_exponent
 from .rates import predicted_errors as predicted_errors
 from .rates import rate as rate
+from .witness import dimension_cap as dimension_cap
+from .witness import remeasured as remeasured

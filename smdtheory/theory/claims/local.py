@@ -9,7 +9,6 @@ import math
 
 import torch
 
-from smdtheory.families import Family
 from smdtheory.measure import best_gaussian_errors, local_error
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule, bridge
