@@ -5,8 +5,10 @@
 - ``negentropy``: the cap by a difference of negentropies (§6.7).
 - ``caps``: all of these along a chain, and the smallest of them.
 - ``outcome``: bounds on the global error (§6.9 to §6.11).
+- ``steps``, ``grids``, ``spacings``, ``advice``: how many steps an error needs,
+  on which grid (§12).
 
-Nothing here measures an error: a bound is never computed from what it bounds.
+The bounds measure no error: a bound is never computed from what it bounds.
 """
 
 import lazy_loader as lazy

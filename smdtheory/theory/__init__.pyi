@@ -11,9 +11,16 @@ from .brackets import sandwich as sandwich
 from .caps import LocalCap as LocalCap
 from .caps import local_cap as local_cap
 from .caps import local_caps as local_caps
+from .grids import BestGrid as BestGrid
+from .grids import best_grid as best_grid
+from .grids import fewest_steps as fewest_steps
 from .negentropy import negentropy as negentropy
 from .negentropy import negentropy_cap as negentropy_cap
 from .negentropy import negentropy_sum as negentropy_sum
 from .outcome import chain_rule_cap as chain_rule_cap
 from .outcome import data_processing_floor as data_processing_floor
 from .outcome import fixed_variance_floor as fixed_variance_floor
+from .spacings import GridGain as GridGain
+from .spacings import compare_grids as compare_grids
+from .steps import StepsNeeded as StepsNeeded
+from .steps import steps_needed as steps_needed

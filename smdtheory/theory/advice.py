@@ -85,20 +85,13 @@ def choose(found: Sequence[Option]) -> Option | None:
         >>> choose(list(options(presets.line(1), 0.1))).family  # one Gaussian in d = 1
         'isotropic'
     """
-    counts = {
+    counts: dict[str, int] = {
         option.family: option.evaluations
         for option in found
         if option.family in FAMILIES and option.evaluations is not None
     }
     if not counts:
         return None
-    fewest = min(counts.values())
-    return next(
-        option
-        for option in sorted(found, key=lambda option: _rank(option.family))
-        if counts.get(option.family, MARGIN * fewest + 1) <= MARGIN * fewest
-    )
-
-
-def _rank(family: str) -> int:
-    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)  # type: ignore[arg-type]
+    most = MARGIN * min(counts.values())
+    name = next(name for name in FAMILIES if name in counts and counts[name] <= most)
+    return next(option for option in found if option.family == name)

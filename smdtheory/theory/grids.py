@@ -12,7 +12,6 @@ and is then moved off the candidates, every second level at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +52,6 @@ SETTLED = 1e-5
 MOST_STEPS = 1024
 """Time and memory of the dynamic program grow with the square of the steps."""
 
-RHO = 7.0
-"""Exponent of the spacing of Karras et al. (2022)."""
-
 
 @dataclass(frozen=True)
 class BestGrid:
@@ -70,29 +66,6 @@ class BestGrid:
     family: Family
     schedule: Schedule
     error: Estimate
-
-
-@dataclass(frozen=True)
-class GridGain:
-    """A standard grid beside the best one with the same γ_T and as many steps.
-
-    Attributes:
-        name: "linear", "cosine", "sigmoid", "log_snr" or "edm".
-        schedule: the standard grid.
-        error: its ΣM_t, in nats.
-        best: the best grid.
-    """
-
-    name: str
-    schedule: Schedule
-    error: Estimate
-    best: BestGrid
-
-    @property
-    def gain(self) -> float:
-        """The share of the standard grid's error that the best one saves; 0 where there is none."""
-        own = float(self.error)
-        return 1 - float(self.best.error) / own if own > 0 else 0.0
 
 
 def best_grid(
@@ -163,88 +136,16 @@ def fewest_steps(
         return None
     low, high = near[0] - 1, (sure[0] if sure else len(paths))  # indices: too few, surely enough
     found = None
-    while high - low > 1 or (found is None and sure):
-        middle = max(low + 1, (low + high) // 2) if high - low > 1 else high
+    while high - low > 1:
+        middle = (low + high) // 2
         grid = _polished(mixture, family, table.levels[paths[middle][1]])
         if float(grid.error) <= error:
             high, found = middle, grid
-        elif middle == high:
-            return None
         else:
             low = middle
+    if found is None and sure:
+        return _polished(mixture, family, table.levels[paths[high][1]])
     return found
-
-
-def compare_grids(
-    mixture: GaussianMixture, steps: int, family: Family | str, *, snr_end: float | None = None
-) -> tuple[GridGain, ...]:
-    """Each standard grid beside the best one (docs/theory.md §12.3).
-
-    Linear, cosine and sigmoid are as :class:`Schedule` has them. ``log_snr`` is uniform in log γ
-    and ``edm`` uniform in γ^(−1/(2ρ)), ρ = 7 (Karras et al. 2022); both end at ``snr_end``, and
-    their first level is the one that suits them best. Each is compared with the best grid that has
-    its own γ_T: what is gained is gained by the levels between the data and that end.
-
-    Args:
-        mixture: q(x_0).
-        steps: T.
-        family: one of :data:`smdtheory.families.FAMILIES`.
-        snr_end: γ_T of the last two. None: that of the cosine schedule with T steps.
-
-    Raises:
-        TypeError: if an argument is of the wrong kind.
-        ValueError: as :func:`best_grid` does.
-
-    Example:
-        >>> from smdtheory.truth import presets
-        >>> [row.name for row in compare_grids(presets.line(2), 3, "isotropic")]
-        ['linear', 'cosine', 'sigmoid', 'log_snr', 'edm']
-    """
-    T, family, end = check_grid(steps, family, snr_end)
-    grids = {name: Schedule.named(name, T) for name in ("linear", "cosine", "sigmoid")}
-    top = float(_extent(mixture, end)[1])
-    for name, spacing in (("log_snr", uniform_log_snr), ("edm", edm)):
-        grids[name] = _best_start(mixture, family, T, end, top, spacing)
-    found: dict[float, BestGrid] = {}
-    rows = []
-    for name, schedule in grids.items():
-        last = float(schedule.snr[-1])
-        if last not in found:
-            found[last] = best_grid(mixture, T, family, snr_end=last)
-        own = chain_errors(mixture, schedule, family).sum()
-        rows.append(GridGain(name, schedule, own, found[last]))
-    return tuple(rows)
-
-
-def uniform_log_snr(steps: int, snr_first: float, snr_end: float) -> Schedule:
-    """T levels from γ_1 to γ_T, evenly spaced in log γ.
-
-    Raises:
-        TypeError: if an argument is of the wrong kind.
-        ValueError: unless γ_1 > γ_T > 0 (equal for one step).
-
-    Example:
-        >>> uniform_log_snr(3, 100.0, 0.01).snr
-        tensor([    inf, 100.0000,   1.0000,   0.0100], dtype=torch.float64)
-    """
-    return _spaced(steps, snr_first, snr_end, torch.log, torch.exp)
-
-
-def edm(steps: int, snr_first: float, snr_end: float) -> Schedule:
-    """T levels from γ_1 to γ_T, evenly spaced in σ^(1/ρ), where σ = γ^(−1/2) and ρ = 7.
-
-    Source: Karras et al. (2022), eq. 5; σ is the noise of the y-form (docs/theory.md §2.1).
-
-    Raises:
-        TypeError: if an argument is of the wrong kind.
-        ValueError: unless γ_1 > γ_T > 0 (equal for one step).
-
-    Example:
-        >>> edm(3, 1.0, 1e-14).snr.round(decimals=4)  # σ^(1/7) = 1, 5.5, 10
-        tensor([inf, 1., 0., 0.], dtype=torch.float64)
-    """
-    power = 1 / (2 * RHO)
-    return _spaced(steps, snr_first, snr_end, lambda g: g**-power, lambda u: u ** (-1 / power))
 
 
 @dataclass(frozen=True)
@@ -257,7 +158,7 @@ class Table:
 
 def grid_table(mixture: GaussianMixture, steps: int, family: Family, snr_end: float) -> Table:
     """The candidates for a grid of up to ``steps`` steps that ends at ``snr_end``."""
-    low, high = _extent(mixture, snr_end)
+    low, high = extent(mixture, snr_end)
     count = max(CANDIDATES, 4 * steps)
     even = torch.linspace(math.log(high), math.log(low), count, dtype=torch.float64)
     if low > snr_end:
@@ -319,9 +220,7 @@ def shortest_paths(table: Tensor | Any, steps: int) -> list[tuple[float, Tensor]
     return found
 
 
-def check_grid(
-    steps: Any, family: Family | str, snr_end: Any
-) -> tuple[int, Family, float]:
+def check_grid(steps: Any, family: Family | str, snr_end: Any) -> tuple[int, Family, float]:
     """T, the family and γ_T, checked; γ_T is that of the cosine schedule if not given.
 
     Raises:
@@ -340,7 +239,7 @@ def check_grid(
     return T, check_family(family), positive("snr_end", snr_end, *SNR_RANGE)
 
 
-def _extent(mixture: GaussianMixture, snr_end: float) -> tuple[float, float]:
+def extent(mixture: GaussianMixture, snr_end: float) -> tuple[float, float]:
     """The lowest and the highest γ of the evenly spread candidates."""
     variances, _ = curves_of(mixture).eigenvalues()
     low = max(snr_end, LOWEST / float(mixture.total_variance))
@@ -393,50 +292,3 @@ def _polished(mixture: GaussianMixture, family: Family, levels: Tensor) -> BestG
             break
     chain = Schedule.from_snr(torch.cat([torch.exp(place[:-1]), levels[-1:]]))
     return BestGrid(family, chain, chain_errors(mixture, chain, family).sum())
-
-
-def _best_start(
-    mixture: GaussianMixture,
-    family: Family,
-    steps: int,
-    snr_end: float,
-    snr_top: float,
-    spacing: Callable[[int, float, float], Schedule],
-) -> Schedule:
-    """The spacing with the first level γ_1 that gives it the smallest sum."""
-    if steps == 1:
-        return Schedule.from_snr([snr_end])
-
-    def total(place: float) -> float:
-        chain = spacing(steps, math.exp(place), snr_end)
-        return float(chain_errors(mixture, chain, family).sum())
-
-    low, high = math.log(snr_end), math.log(snr_top)
-    ratio, width = (high - low) / 64, (high - low) / 64
-    best = min((low + ratio * i for i in range(1, 65)), key=total)
-    while width > 1e-4:
-        width /= 2
-        best = min((best, best - width, best + width), key=lambda p: total(p) if p > low else math.inf)
-    return spacing(steps, math.exp(best), snr_end)
-
-
-def _spaced(
-    steps: Any,
-    snr_first: Any,
-    snr_end: Any,
-    there: Callable[[Tensor], Tensor],
-    back: Callable[[Tensor], Tensor],
-) -> Schedule:
-    T = integer("steps", steps, low=1)
-    first = positive("snr_first", snr_first, *SNR_RANGE)
-    end = positive("snr_end", snr_end, *SNR_RANGE)
-    if not (first > end or (T == 1 and first == end)):
-        raise ValueError(
-            "snr_first must be above snr_end: the signal-to-noise ratio falls with t; received "
-            f"{first:g} and {end:g}"
-        )
-    ends = there(torch.tensor([first, end], dtype=torch.float64))
-    share = torch.linspace(0, 1, T, dtype=torch.float64) if T > 1 else torch.ones(1).double()
-    levels = back(ends[0] + share * (ends[1] - ends[0]))
-    levels[-1] = end
-    return Schedule.from_snr(levels)

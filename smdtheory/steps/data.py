@@ -245,8 +245,8 @@ def _doubts(fit: DataFit, rows: Array, converged: bool, at_the_end: bool) -> lis
     smallest = float(mixture.spectral.smallest().min())
     if smallest < 10 * FLOOR:
         found.append(
-            "a component is as narrow as the fit allows: rows repeat or lie on a line or a lattice, "
-            "and the errors near the data are those of the limit, not of the data"
+            "a component is as narrow as the fit allows: rows repeat or lie on a line or a "
+            "lattice, and the errors near the data are those of the limit, not of the data"
         )
     repeated = 1 - len(np.unique(rows, axis=0)) / len(rows)
     if repeated > 0.01:
