@@ -20,7 +20,7 @@ WIDTH = 100
 OUTPUTS: dict[str, Callable[[int], str]] = {
     "fixed_small": lambda d: "nothing",
     "fixed_large": lambda d: "nothing",
-    "isotropic": lambda d: "nothing (one variance a step, fitted)",
+    "isotropic": lambda d: "nothing (1 variance a step)",
     "isotropic_x": lambda d: "1 variance",
     "diagonal": lambda d: f"{d} variance{'s' * (d > 1)}",
     "full": lambda d: f"{d * (d + 1) // 2} number{'s' * (d > 1)}, a covariance",
