@@ -43,7 +43,7 @@ def phase_diagram(
 
     Example:
         >>> rows = pd.DataFrame({"arm": ["full"] * 2, "modes": 2, "ratio": [1.0, 8.0],
-        ...                      "steps_needed": [1, 5], "searched": 8})
+        ...                      "steps_needed": [1, 7], "searched": 8})
         >>> phase_diagram(rows).axes[0].get_yscale()
         'log'
     """
@@ -66,7 +66,7 @@ def phase_diagram(
                 never, np.full(len(never), high / 1.35), ls="none", marker=look.marker,
                 color=look.color, mfc=look.color, gid=f"never {arm}",
             )  # fmt: skip
-        ax.set_title(f"{modes} mode{'s' * (modes != 1)}", loc="left")
+        ax.set_title(f"{modes} mode{'s' * int(modes != 1)}", loc="left")
     for place, ax in enumerate(axes):
         ax.set_visible(place < len(panels))
         _axes(ax, table["ratio"].to_numpy(dtype=float), high)

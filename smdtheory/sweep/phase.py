@@ -48,7 +48,7 @@ def phase_rows(
     Example:
         >>> rows = phase_rows(modes=[2], ratios=[1, 8], families=["full"], shape="line")
         >>> [(row["ratio"], row["steps_needed"]) for row in rows]
-        [(1.0, 1), (8.0, 5)]
+        [(1.0, 1), (8.0, 7)]
     """
     if shape not in ("ring", "grid", "line"):
         raise ValueError(f"shape must be ring, grid or line; received {shape!r:.60}")

@@ -66,7 +66,7 @@ def options(
         >>> from smdtheory.truth import presets
         >>> [(option.family, option.needed.steps, option.evaluations)
         ...  for option in options(presets.line(2), 0.1, ["full"])]
-        [('full', 5, 4), ('soft_mixture', 1, 1)]
+        [('full', 7, 4), ('soft_mixture', 1, 1)]
     """
     for family in families:
         needed = steps_needed(mixture, error, family, schedule)
@@ -82,7 +82,8 @@ def choose(found: Sequence[Option]) -> Option | None:
 
     Example:
         >>> from smdtheory.truth import presets
-        >>> choose(list(options(presets.line(1), 0.1))).family  # one Gaussian in d = 1
+        >>> one = presets.line(1)  # a Gaussian in d = 1
+        >>> choose(list(options(one, 0.1, ["isotropic", "full"]))).family
         'isotropic'
     """
     counts: dict[str, int] = {

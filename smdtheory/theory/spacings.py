@@ -97,8 +97,8 @@ def uniform_log_snr(steps: int, snr_first: float, snr_end: float) -> Schedule:
         ValueError: unless γ_1 > γ_T > 0 (equal for one step).
 
     Example:
-        >>> uniform_log_snr(3, 100.0, 0.01).snr
-        tensor([    inf, 100.0000,   1.0000,   0.0100], dtype=torch.float64)
+        >>> uniform_log_snr(3, 100.0, 0.01).snr.tolist()[1:]
+        [100.0..., 1.0..., 0.01]
     """
     return _spaced(steps, snr_first, snr_end, torch.log, torch.exp)
 

@@ -91,7 +91,7 @@ def steps_needed(
         >>> from smdtheory.truth import presets
         >>> needed = steps_needed(presets.line(2), 0.1, "full")
         >>> needed.steps, needed.exhaustive
-        (5, True)
+        (7, True)
         >>> steps_needed(presets.line(2), 0.1, "soft_mixture").steps
         1
     """
