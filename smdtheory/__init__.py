@@ -11,6 +11,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``measure``: where q and p are compared: ladder of errors, local errors, global error.
 - ``theory``: one function for each statement: bounds.
 - ``sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
+- ``steps``: how many steps you need; ``python -m smdtheory.steps --modes 8 --error 0.1``.
 - ``toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
 - ``plots``: arrays and data frames to figures; computes nothing.
 

@@ -35,7 +35,7 @@ LAYERS = [
 APART = {"plots"}
 """Draws what it is given: imports no other room, and only the outermost layers import it."""
 
-STATEMENTS = {"rates", "witness", "steps", "claims"}
+STATEMENTS = {"rates", "witness", "steps", "grids", "claims"}
 """Rooms of theory/ that are no bounds, and may measure what they predict."""
 
 

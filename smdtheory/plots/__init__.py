@@ -10,6 +10,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     chain.py      errors along one chain, for every pair (s, t), and as an area
     steps.py      errors against the number of steps
     worst.py      worst mixtures against the caps
+    phase.py      steps needed by separation and number of modes
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -17,6 +18,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.phase import phase_diagram
 from smdtheory.plots.posterior import (
     posterior_against_gaussians,
     posterior_beside_models,
@@ -40,6 +42,7 @@ __all__ = [
     "learned_grid",
     "looks",
     "mmse_staircase",
+    "phase_diagram",
     "posterior_against_gaussians",
     "posterior_beside_models",
     "posterior_contours",

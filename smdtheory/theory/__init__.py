@@ -11,9 +11,12 @@
   from ``pairs`` of modes, ``bases`` and copies.
 - ``extremes``, ``lattices``: how close mixtures come to the caps (§6.14).
 - ``cap_check``: many mixtures against every cap.
+- ``steps``, ``grids``, ``spacings``, ``advice``: how many steps an error needs,
+  on which grid (§12).
+- ``claims``: what the paper says, each statement with the verdict that numbers give.
 
-No bound is computed from what it bounds: of these ``rates`` measures what it predicts, and
-``witness`` checks itself.
+No bound is computed from what it bounds: of these only ``rates``, ``steps``, ``grids``, ``witness``
+and ``claims`` measure, what they predict or what they judge.
 """
 
 import lazy_loader as lazy

@@ -25,6 +25,9 @@ from .lattices import worst_lattice as worst_lattice
 from .leading import fixed_small_constant as fixed_small_constant
 from .limits import Limit as Limit
 from .limits import limit_of as limit_of
+from .grids import BestGrid as BestGrid
+from .grids import best_grid as best_grid
+from .grids import fewest_steps as fewest_steps
 from .negentropy import negentropy as negentropy
 from .negentropy import negentropy_cap as negentropy_cap
 from .negentropy import negentropy_sum as negentropy_sum
@@ -40,3 +43,7 @@ from .rates import predicted_errors as predicted_errors
 from .rates import rate as rate
 from .witness import dimension_cap as dimension_cap
 from .witness import remeasured as remeasured
+from .spacings import GridGain as GridGain
+from .spacings import compare_grids as compare_grids
+from .steps import StepsNeeded as StepsNeeded
+from .steps import steps_needed as steps_needed
