@@ -51,7 +51,8 @@ def scaled(factor):
     def wrong(right):
         def function(*args, **kwargs):
             found = right(*args, **kwargs)
-            return found.map(lambda v: factor * v) if isinstance(found, Estimate) else factor * found
+            many = isinstance(found, Estimate)
+            return found.map(lambda v: factor * v) if many else factor * found
 
         return function
 
@@ -68,7 +69,10 @@ def cells_moved(right):
 
 
 def kernel_too_wide(right):
-    return lambda mixture, kernel="posterior": right(mixture, 1.1 if kernel == "posterior" else kernel)
+    def function(mixture, kernel="posterior"):
+        return right(mixture, 1.1 if kernel == "posterior" else kernel)
+
+    return function
 
 
 def weights_not_responsibilities(right):
@@ -231,9 +235,9 @@ class TestCommand:
         assert "**Verdict: holds with a condition.**" in text
 
     def test_a_failed_check_is_told(self, monkeypatch, capsys, tmp_path):
-        from smdtheory.theory.claims import local
+        from smdtheory.theory.claims import single
 
-        monkeypatch.setattr(local, "misjudged", scaled(1.01)(local.misjudged))
+        monkeypatch.setattr(single, "misjudged", scaled(1.01)(single.misjudged))
         status, said = self.run(
             monkeypatch, capsys, "--only", "variance-after", "--out", str(tmp_path)
         )

@@ -18,6 +18,7 @@ from smdtheory.families import FAMILIES, Family, check_family
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import SCHEDULES, Schedule
 from smdtheory.theory.inputs import as_truth
+from smdtheory.theory.rates import rate
 from smdtheory.truth.curves import DIRECT_LEVELS
 from smdtheory.truth.mixture import GaussianMixture
 
@@ -194,11 +195,7 @@ def _estimated(
     if family == "fixed_small":
         return None, "fixed_small has no rate: its errors do not vanish as T grows."
     try:
-        from smdtheory.theory.rates import rate  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return None, ""
-    try:
         law = rate(mixture, schedule, family)
     except ValueError as reason:
         return None, f"No estimate: {reason}"
-    return max(1, math.ceil((float(law.constant) / error) ** (1 / law.order))), ""
+    return max(1, math.ceil(law.steps(error))), ""

@@ -65,7 +65,8 @@ class Check:
     def measured(self) -> str:
         """The value with its error and unit, for people."""
         bar = f" ± {self.error:.1g}" if self.error > 1e-3 * abs(self.value) else ""
-        return f"{self.value:.4g}{bar} {self.unit}".rstrip()
+        digits = 4 if f"{self.value:.4g}" != f"{self.limit:.4g}" else 9
+        return f"{self.value:.{digits}g}{bar} {self.unit}".rstrip()
 
     @property
     def required(self) -> str:
@@ -111,10 +112,8 @@ class Finding:
         """``if_confirmed`` if every check passed, else :data:`UNCONFIRMED`.
 
         Example:
-            >>> facts = dict.fromkeys(
-            ...     ("name", "source", "claim", "tested", "survives", "instead", "decides", "section"),
-            ...     "",
-            ... )
+            >>> words = "name source claim tested survives instead decides section"
+            >>> facts = dict.fromkeys(words.split(), "")
             >>> Finding(**facts, if_confirmed="holds", checks=(Check("x", 1.0, "<", 0.0),)).verdict
             'not confirmed'
         """

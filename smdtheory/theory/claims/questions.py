@@ -51,7 +51,7 @@ def small_steps() -> Finding:
                      unit=""),
             Check.of("ΣM on the cosine grid, T = 1000", fine, "<", 0.02),
         ),
-        section="§2.4 and §13",
+        section="§2.4 and §12.2",
     )  # fmt: skip
 
 
@@ -167,5 +167,5 @@ def how_few() -> Finding:
             Check("T of isotropic / T of full", isotropic / max(full, 1), ">", 1, unit=""),
             Check("T of the exact soft mixture", counts["soft_mixture"] or 0, "<", 2, unit="steps"),
         ),
-        section="§13",
+        section="§12.1",
     )
