@@ -64,7 +64,7 @@ def test_beyond_every_t_the_crossing_is_where_the_sum_passes_the_error():
         (lambda T: T >= 7, 7),
         (lambda T: T == 5 or T >= 9, 5),
         (lambda T: T >= 1000, 1000),
-        (lambda T: T >= 1000 or 990 <= T < 995, 990),
+        (lambda T: T >= 1000 or T == 985, 985),
         (lambda T: T > 4000, None),
     ],
 )
