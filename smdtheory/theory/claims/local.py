@@ -241,4 +241,4 @@ def _thinner(mixture: GaussianMixture) -> GaussianMixture:
 
 
 def _std(mixture: GaussianMixture) -> float:
-    return float(mixture.spectral.smallest().min()) ** 0.5
+    return math.sqrt(float(mixture.spectral.smallest().min()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -11,6 +11,7 @@ from smdtheory.measure import latent_share, local_error, prior_gap
 from smdtheory.measure.transfer import transferred_error
 from smdtheory.models.oracle import ExactSoftMixture
 from smdtheory.models.recipes import train
+from smdtheory.models.soft_mixture import SoftMixture
 from smdtheory.schedule import Schedule, bridge
 from smdtheory.theory.claims.finding import Check, Finding
 from smdtheory.truth import presets
@@ -18,6 +19,9 @@ from smdtheory.truth.mixture import GaussianMixture
 
 EXACT = 1e-9
 """An error of 0, computed by quadrature, is below this."""
+
+ZERO = 1e-12
+"""A global error by transfer of densities above this is not 0: its own error is below 1e-18."""
 
 LONG = "python -m smdtheory.sweep --modes 8 --budget long"
 
@@ -94,8 +98,8 @@ def exact_samples() -> Finding:
         gap = prior_gap(line, chain)
         found = transferred_error(line, chain, ExactSoftMixture(line))
         checks += [
-            Check.of(f"E of the exact soft mixture from N(0, I), {name}", found, ">", 1e-9),
-            Check(f"the same, less the prior gap, {name}", float(found - gap), "<", 1e-9),
+            Check.of(f"E of the exact soft mixture from N(0, I), {name}", found, ">", ZERO),
+            Check.of(f"the same, and the prior gap, {name}", found, "<", float(gap) + EXACT),
         ]
     return Finding(
         name="exact-samples",
@@ -124,7 +128,8 @@ def paper_loss(rows: Sequence[Mapping[str, Any]] | None = None) -> Finding:
     generator = torch.Generator().manual_seed(0)
     checks = []
     for name, relation, limit in (("soft_mse", "<", 0.01), ("soft_energy", ">", 0.5)):
-        model = train(name, line, steps=STEPS, latents=16, progress=False).denoiser
+        trained = train(name, line, steps=STEPS, latents=16, progress=False).denoiser
+        model = cast("SoftMixture", trained)
         share = latent_share(line, chain, model, generator=generator)
         where = int(share.value[1:].argmax() if relation == "<" else share.value[1:].argmin()) + 1
         side = "largest" if relation == "<" else "smallest"
