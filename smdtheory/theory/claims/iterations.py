@@ -81,7 +81,8 @@ def guarantees() -> Finding:
         source="the abstract",
         claim="An assumption of existing guarantees, a bounded score error, is too strong.",
         tested="the exact score (its error is 0), cosine schedule: 4 modes in d = 1, every t at "
-        f"T = 10, ΣM at T = 10, 100, 1000; rates at T = {LONGEST // 2} and {LONGEST}, for a ring of 8 too.",
+        f"T = 10, ΣM at T = 10, 100, 1000; rates at T = {LONGEST // 2} and "
+        f"{LONGEST}, for a ring of 8 too.",
         survives="With the exact score every M_t is positive at finite T: a small score error does "
         "not bound the local errors. ΣM at T = 10, 100, 1000 is "
         + ", ".join(f"{value:.2g}" for value in few)
