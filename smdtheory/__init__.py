@@ -9,8 +9,10 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``truth``: what q is, in closed form: mixtures, posteriors, information curves, presets.
 - ``models``: what p is: the ``Denoiser`` interface, and the truth dressed as one (``oracle``).
 - ``measure``: where q and p are compared: ladder of errors, local errors, global error.
-- ``theory``: one function for each statement: bounds.
+- ``theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
 - ``sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
+- ``steps``: how many steps you need; ``python -m smdtheory.steps --modes 8 --error 0.1``.
+- ``audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
 - ``toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
 - ``plots``: arrays and data frames to figures; computes nothing.
 

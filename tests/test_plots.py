@@ -40,6 +40,12 @@ def make_rows(sums: dict[str, float], error: float = 1e-6) -> pd.DataFrame:
 
 
 ROWS = make_rows({name: 1.0 / (k + 1) for k, name in enumerate(FAMILIES)})
+WORST = pd.DataFrame(
+    {"arm": arm, "ratio": r, "share": (1 - 1 / r) / k, "share_error": 0.01,
+     "lattice": (1 - 0.9 / r) / k, "ceiling": min(1.0, r / 3)}
+    for k, arm in enumerate(("fixed_small", "isotropic", "full"), 1)
+    for r in (1.5, 10.0, 300.0)
+)  # fmt: skip
 TABLE = np.where(
     np.triu(np.ones((5, 5)), 1) > 0, np.add.outer(np.arange(5) * 0, np.arange(5)), np.nan
 )
@@ -84,6 +90,7 @@ FIGURES = {
     "straight staircase": lambda **k: staircase(scale="linear", **k),
     "steps": lambda **k: plots.error_against_steps(ROWS, **k),
     "global": lambda **k: plots.global_error_against_steps(ROWS, **k),
+    "worst": lambda **k: plots.worst_case(WORST, **k),
 }  # fmt: skip
 figures = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 
@@ -468,3 +475,29 @@ def test_bad_input_is_named(call, message):
 def test_rows_must_be_a_data_frame():
     with pytest.raises(TypeError, match="DataFrame"):
         plots.error_against_steps([{"arm": "full"}])
+
+
+def test_worst_cases_are_the_rows():
+    fig = plots.worst_case(WORST.sample(frac=1, random_state=0))
+    (ax,) = fig.axes
+    (lattice,) = [line for line in lines(ax, "full") if len(line.get_xdata()) == 3]
+    own = WORST[WORST["arm"] == "full"]
+    assert_allclose(lattice.get_xdata(), own["ratio"])
+    assert_allclose(lattice.get_ydata(), own["lattice"])
+    markers = [line for line in ax.lines if line.get_marker() == plots.LOOKS["full"].marker]
+    assert_allclose(markers[0].get_ydata(), own["share"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "match"),
+    [
+        ({}, TypeError, "DataFrame"),
+        (WORST.drop(columns="lattice"), ValueError, "missing: lattice"),
+        (WORST.iloc[:0], ValueError, "at least one row"),
+        (WORST.assign(ratio=1.0), ValueError, "above 1"),
+        (WORST.assign(share_error=-1.0), ValueError, "share_error must be >= 0"),
+    ],
+)
+def test_worst_cases_refuse_other_rows(rows, error, match):
+    with pytest.raises(error, match=match):
+        plots.worst_case(rows)

@@ -9,6 +9,8 @@ apart without colour. :func:`save` writes PNG and PDF.
     posterior.py  the bottleneck picture: a posterior against the Gaussians that replace it
     chain.py      errors along one chain, for every pair (s, t), and as an area
     steps.py      errors against the number of steps
+    worst.py      worst mixtures against the caps
+    phase.py      steps needed by separation and number of modes
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -16,6 +18,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.phase import phase_diagram
 from smdtheory.plots.posterior import (
     posterior_against_gaussians,
     posterior_beside_models,
@@ -24,6 +27,7 @@ from smdtheory.plots.posterior import (
 from smdtheory.plots.steps import error_against_steps, global_error_against_steps
 from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
 from smdtheory.plots.toy import learned_grid
+from smdtheory.plots.worst import worst_case
 
 __all__ = [
     "COLORS",
@@ -38,9 +42,11 @@ __all__ = [
     "learned_grid",
     "looks",
     "mmse_staircase",
+    "phase_diagram",
     "posterior_against_gaussians",
     "posterior_beside_models",
     "posterior_contours",
     "save",
     "style",
+    "worst_case",
 ]

@@ -7,6 +7,8 @@ In d = 1 panels, in d = 2 lattices, in d >= 3 scrambled Sobol points; what is av
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from smdtheory.estimate import ROUNDING
 from smdtheory.truth import rules
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.table import SPECTRA, Moments, Table
+
+AnyTable = TypeVar("AnyTable", bound=Table)
 
 MAX_SCALE_RATIO = 100.0
 """In d = 2, components whose variances differ by more than this are sampled: a lattice fitted to
@@ -80,19 +84,40 @@ def moments(
             "samples, or project the mixture on fewer dimensions."
         )
     beside = torch.zeros(0, dtype=torch.float64) if shared is None else shared
+    tables = filled(lambda: Table(mixture, snr, beside), points=points, seed=seed)
+    return _joined([table.finish() for table in tables])
+
+
+def filled(
+    make: Callable[[], AnyTable], *, points: int | None = None, seed: int = 0
+) -> list[AnyTable]:
+    """Tables to which the points of their mixture's rule have been added, one each replicate.
+
+    Args:
+        make: makes an empty table.
+        points: as in :func:`moments`.
+        seed: of the scramblings.
+    """
+    table = make()
+    mixture = table.mixture
     if sampled(mixture):
         share = max(64, 2 ** int(math.log2(SAMPLED_POINTS / mixture.num_components)))
         normals = rules.sobol_normals(mixture.dim, points or share, seed)
-        return _joined([_sampled(Table(mixture, snr, beside), u) for u in normals])
-    table = Table(mixture, snr, beside)
+        tables = [table, *(make() for _ in normals[1:])]
+        for one, u in zip(tables, normals, strict=True):
+            _sampled(one, u)
+        return tables
     if mixture.num_components == 1:
         origin = torch.zeros(1, mixture.dim, dtype=torch.float64)
         table.add(table.everywhere, torch.arange(1), origin, origin.new_ones(1))
-        return table.finish()
-    return _graded(table) if mixture.dim == 1 else _lattices(table)
+    elif mixture.dim == 1:
+        _graded(table)
+    else:
+        _lattices(table)
+    return [table]
 
 
-def _graded(table: Table) -> Moments:
+def _graded(table: Table) -> None:
     """d = 1: panels, with a rule of lower order beside it for the error."""
     coarse = torch.zeros_like(table.scalars)
     std = (
@@ -113,10 +138,9 @@ def _graded(table: Table) -> Moments:
                 u = u.unsqueeze(-1)
                 table.add(levels, torch.tensor([k]), u, rules.normal_weights(u, weight), target)
     table.error = ((table.scalars - coarse).abs() * table.scale()).amax(-1)
-    return table.finish()
 
 
-def _lattices(table: Table) -> Moments:
+def _lattices(table: Table) -> None:
     """d = 2: a finer lattice at each level until the averages agree.
 
     Each lattice is turned by another angle, so that two of them do not agree by the symmetry of
@@ -142,18 +166,18 @@ def _lattices(table: Table) -> Moments:
         levels = levels[~done]
         if len(levels) == 0:
             break
-    return table.finish()
 
 
-def _sampled(table: Table, u: Tensor) -> Moments:
+def _sampled(table: Table, u: Tensor) -> None:
     """d >= 3: the Sobol points u (n, d) of one scrambling, the same at every level."""
     components = torch.arange(table.mixture.num_components)
     table.add(table.everywhere, components, u, u.new_full((len(u),), 1 / len(u)))
-    return table.finish()
 
 
 def _joined(parts: list[Moments]) -> Moments:
     """Replicates side by side."""
+    if len(parts) == 1:
+        return parts[0]
     return Moments(
         parts[0].snr,
         torch.cat([part.between for part in parts]),

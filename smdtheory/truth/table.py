@@ -85,8 +85,12 @@ class Table:
 
     def scale(self) -> Tensor:
         """Factors (L, 3) that make the three averages dimensionless."""
-        finite = torch.where(torch.isfinite(self.snr), self.snr, 0.0)
+        finite = self._finite()
         return torch.stack([finite, torch.ones_like(finite), finite.square()], -1)
+
+    def _finite(self) -> Tensor:
+        """γ, (L,), with 0 in place of infinity."""
+        return torch.where(torch.isfinite(self.snr), self.snr, 0.0)
 
     def clear(self, levels: Tensor) -> None:
         """Forget what has been summed at ``levels``."""
@@ -141,7 +145,7 @@ class Table:
         distance = (mixture.means[k].unsqueeze(1) - mixture.means).norm(dim=-1)
         crossing = distance / (std.gather(-1, rows) + std)
         bound = (norm - norm.gather(-1, rows)).clamp(min=0) - 0.5 * crossing.square()
-        bound = bound + torch.log1p(self.scale()[level, :1] * distance.square())
+        bound = bound + torch.log1p(self._finite()[level, None] * distance.square())
         bound.scatter_(-1, rows, torch.inf)
         return bound.argsort(-1, descending=True), (bound > LOG_NEGLIGIBLE).sum(-1)
 

@@ -1,0 +1,100 @@
+"""How close the worst mixtures come to the caps, against the size of the step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from smdtheory.plots.frame import canvas, finish, label_ends, not_negative, numbers
+from smdtheory.plots.style import COLUMN, INK, LOOKS, SMALL, looks, style
+
+COLUMNS = ("arm", "ratio", "share", "share_error", "lattice", "ceiling")
+
+
+@style()
+def worst_case(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = COLUMN,
+) -> Figure:
+    """M over its cap for the worst mixtures found, against r = SNR_s/SNR_t, by family.
+
+    Markers are mixtures found by ascent, lines the worst lattices, the limit of many components.
+    Shaded is what the second-order cap excludes, for the family with the lowest such ceiling.
+
+    Args:
+        rows: one row for each arm and ratio, with the columns ``arm``, ``ratio``, ``share`` and
+            ``share_error`` (half-width of the error bar), ``lattice`` and ``ceiling``, all but the
+            first two as parts of the cap; others are not used.
+        title: the claim, above the axes.
+        subtitle: what was measured: d, number of components, search.
+        width: inches.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing, there are no rows, or a ratio is not above 1.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["full"] * 2, "ratio": [2.0, 100.0], "share": [0.14, 0.7],
+        ...                      "share_error": [0.0, 0.0], "lattice": [0.15, 0.75],
+        ...                      "ceiling": [1.0, 1.0]})
+        >>> worst_case(rows).axes[0].get_xscale()
+        'log'
+    """
+    arms = _checked(rows)
+    fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
+    ax.set_xscale("log")
+    ax.axhline(1, color=INK, lw=0.8)
+    ax.text(0.02, 1.015, "the cap", transform=ax.get_yaxis_transform(), size=SMALL, va="bottom")
+    ends, lowest = [], None
+    for look, table in zip(looks(arms).values(), arms.values(), strict=True):
+        ratio, share, error, lattice, ceiling = (
+            numbers(f"rows[{name!r}]", table[name], ("n",)) for name in COLUMNS[1:]
+        )
+        not_negative("share_error", error)
+        line = look.drawn() | {"marker": ""}
+        ax.plot(ratio, lattice, **line)
+        ax.errorbar(
+            ratio, share, error, fmt=look.marker, color=look.color, mfc="white", mew=1.0,
+            elinewidth=0.8, capsize=1.5,
+        )  # fmt: skip
+        ends.append((look, float(ratio[-1]), float(lattice[-1])))
+        if lowest is None or ceiling.sum() < lowest[1].sum():
+            lowest = ratio, ceiling
+    if lowest is not None:
+        ax.fill_between(lowest[0], lowest[1], 1.0, color="#D9D9D9", lw=0, zorder=0)
+    ax.set_ylim(0, 1.12)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("step r = SNR$_s$ / SNR$_t$")
+    ax.set_ylabel("largest error found / cap")
+    label_ends(ax, ends)
+    handles: list[Artist] = [
+        Line2D([], [], color=INK, marker="o", mfc="white", ls="", label="mixture, by ascent"),
+        Line2D([], [], color=INK, lw=1.2, label="lattice"),
+        Patch(facecolor="#D9D9D9", label="excluded, second order"),
+    ]
+    return finish(fig, title, subtitle, handles)
+
+
+def _checked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each arm in order of the ratio, arms in the order of the ladder."""
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
+    if missing := [name for name in COLUMNS if name not in rows.columns]:
+        raise ValueError(
+            f"rows must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}"
+        )
+    if rows.empty:
+        raise ValueError("rows must hold at least one row; received none")
+    if not (numbers("rows['ratio']", rows["ratio"], ("n",)) > 1).all():
+        raise ValueError(f"ratio must be above 1 everywhere; received {rows['ratio'].min()}")
+    rank = {name: place for place, name in enumerate(LOOKS)}
+    names = sorted(map(str, rows["arm"].unique()), key=lambda arm: (rank.get(arm, 99), arm))
+    return {name: rows[rows["arm"] == name].sort_values("ratio") for name in names}

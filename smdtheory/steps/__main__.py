@@ -1,0 +1,107 @@
+"""The command line: ``python -m smdtheory.steps --help``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from smdtheory.files import write_atomically
+from smdtheory.steps.config import StepsConfig
+
+if TYPE_CHECKING:
+    from smdtheory.steps.data import DataFit
+    from smdtheory.theory.spacings import GridGain
+    from smdtheory.truth.mixture import GaussianMixture
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> int:
+    """Parse, compute, print; return the exit status.
+
+    0: answered. 1: no family reaches the error, or the file could not be written. 2: wrong input.
+    130: stopped by Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        return _run(_parse())
+    except (ValueError, TypeError, ImportError) as error:
+        return _say(f"error: {error}", WRONG)
+    except OSError as error:
+        return _say(f"error: {error}", FAILED)
+    except KeyboardInterrupt:
+        return _say("\nStopped; nothing is written before the end.", INTERRUPTED)
+
+
+def _parse() -> StepsConfig:
+    import tyro
+
+    return tyro.cli(
+        StepsConfig,
+        prog="python -m smdtheory.steps",
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    )
+
+
+def _run(config: StepsConfig) -> int:
+    mixture, label, fit = _mixture(config)
+    from smdtheory.steps import report
+    from smdtheory.theory.advice import choose
+    from smdtheory.theory.advice import options as options_of
+    from smdtheory.theory.spacings import compare_grids
+
+    print(f"{label}, {config.schedule} schedule: steps for ΣM <= {config.error:g} nats", flush=True)
+    if fit is not None:
+        print(report.fit_lines(fit))
+    found = []
+    for line in report.table_head():
+        print(line)
+    for option in options_of(mixture, config.error, config.families, config.schedule):
+        print(report.table_line(option, mixture.dim), flush=True)
+        found.append(option)
+    print("─" * report.WIDTH)
+    print("\n".join(report.notes(found)), end="\n\n")
+    chosen = choose(found)
+    gains: Sequence[GridGain] = ()
+    if chosen is not None and chosen.grid is not None:
+        grid = chosen.grid
+        gains = compare_grids(
+            mixture, grid.schedule.steps, grid.family, snr_end=float(grid.schedule.snr[-1])
+        )
+        print("\n".join(report.grid_lines(chosen, gains)), end="\n\n")
+    print(report.recommendation(found, chosen, fit))
+    if config.out is not None:
+        answer = report.to_json(config, label, found, chosen, gains, fit)
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(config.out, json.dumps(answer, indent=1, ensure_ascii=False) + "\n")
+        print(f"Written: {config.out}")
+    return DONE if chosen is not None else FAILED
+
+
+def _mixture(config: StepsConfig) -> tuple[GaussianMixture, str, DataFit | None]:
+    """The mixture, a name for people, and the fit if it was fitted."""
+    from smdtheory.sweep import mixtures
+
+    if config.data is not None:
+        from smdtheory.steps.data import fit_samples, read_samples
+
+        fit = fit_samples(read_samples(config.data), config.seed)
+        K, d = fit.mixture.num_components, fit.mixture.dim
+        plural = "s" * (K > 1)
+        return fit.mixture, f"{config.data.name}, {K} component{plural} in d = {d}", fit
+    if config.mixture is not None:
+        mixture, spec = mixtures.load(config.mixture)
+        return mixture, spec.label, None
+    return mixtures.build(config.spec), config.spec.label, None
+
+
+def _say(text: str, status: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

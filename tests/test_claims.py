@@ -1,0 +1,335 @@
+"""The audit: every statement has its verdict, and loses it when the code under it is wrong."""
+
+import importlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from smdtheory import Schedule, presets
+from smdtheory import audit as command
+from smdtheory.estimate import Estimate
+from smdtheory.measure import local_error
+from smdtheory.measure.transfer import transferred_error
+from smdtheory.models.cells import GaussianCells
+from smdtheory.models.oracle import ExactSoftMixture
+from smdtheory.sweep.run import read_rows
+from smdtheory.theory.claims import STATEMENTS, Check, audit
+from smdtheory.theory.claims.finding import UNCONFIRMED
+from smdtheory.theory.claims.soft import widest_exact_kernel
+from smdtheory.truth.mixture import GaussianMixture
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "audit.md"
+
+VERDICTS = {
+    "posterior": "holds",
+    "first-step": "holds",
+    "later-steps": "refuted as stated",
+    "growing-dimension": "holds with a condition",
+    "schedule-after": "holds with a condition",
+    "variance-after": "holds with a condition",
+    "one-gaussian": "holds with a condition",
+    "fixed-last-variance": "holds",
+    "learned-variances": "refuted as stated",
+    "exact-soft-mixture": "holds with a condition",
+    "exact-samples": "holds with a condition",
+    "paper-loss": "refuted as stated",
+    "few-iterations": "holds with a condition",
+    "guarantees": "holds with a condition",
+    "small-steps": "answered",
+    "bridge": "answered",
+    "covariance": "answered",
+    "how-few": "answered",
+}
+
+
+def scaled(factor):
+    """A function of the package whose answer is too large."""
+
+    def wrong(right):
+        def function(*args, **kwargs):
+            found = right(*args, **kwargs)
+            many = isinstance(found, Estimate)
+            return found.map(lambda v: factor * v) if many else factor * found
+
+        return function
+
+    return wrong
+
+
+def cells_moved(right):
+    class Moved(right):
+        def __init__(self, mixture):
+            super().__init__(mixture)
+            self.edges = self.edges + 0.1
+
+    return Moved
+
+
+def kernel_too_wide(right):
+    def function(mixture, kernel="posterior"):
+        return right(mixture, 1.1 if kernel == "posterior" else kernel)
+
+    return function
+
+
+def weights_not_responsibilities(right):
+    def function(mixture, *args):
+        law = right(mixture, *args)
+        logits = mixture.logits.expand(law.logits.shape)
+        return GaussianMixture.from_spectral(logits, law.means, law.spectral)
+
+    return function
+
+
+def too_sure(right):
+    """A witness with thick modes under the certificate of thin ones."""
+
+    def function(*args, **kwargs):
+        found = right(*args, **kwargs)
+        thick = GaussianMixture(found.base.weights, found.base.means, 1e3)
+        return replace(found, base=thick)
+
+    return function
+
+
+def never_refused(right):
+    return lambda *args, max_dim=None, **kwargs: right(*args, **kwargs)
+
+
+def one_above(right):
+    def function(count):
+        rows = right(count)
+        return [rows[0] | {"violations": 1}, *rows[1:]]
+
+    return function
+
+
+def one_step_is_enough(right):
+    return lambda *args: SimpleNamespace(steps=1)
+
+
+def error_lost(right):
+    def function(*args, **kwargs):
+        found = right(*args, **kwargs)
+        return replace(found, error=found.error.map(lambda v: 0 * v))
+
+    return function
+
+
+def objectives_swapped(right):
+    names = {"soft_mse": "soft_energy", "soft_energy": "soft_mse"}
+    return lambda name, *args, **kwargs: right(names[name], *args, **kwargs)
+
+
+def concave(right):
+    def function(*args):
+        found = right(*args)
+        return Estimate(found.value.abs().sqrt(), found.error, found.method)
+
+    return function
+
+
+BROKEN = [
+    ("posterior", "posterior", weights_not_responsibilities),
+    ("first-step", "witness", too_sure),
+    ("first-step", "remeasured", scaled(0.5)),
+    ("later-steps", "check_caps", one_above),
+    ("later-steps", "fixed_variance_cap", scaled(0.9)),
+    ("later-steps", "dimension_cap", scaled(10.0)),
+    ("later-steps", "witness", never_refused),
+    ("growing-dimension", "witness", too_sure),
+    ("growing-dimension", "remeasured", scaled(0.9)),
+    ("schedule-after", "witness", too_sure),
+    ("schedule-after", "dimension_cap", scaled(0.9)),
+    ("variance-after", "misjudged", scaled(1.01)),
+    ("one-gaussian", "best_gaussian_errors", scaled(1.01)),
+    ("fixed-last-variance", "fixed_variance_floor", scaled(-1.0)),
+    ("fixed-last-variance", "fixed_variance_floor", scaled(2.0)),
+    ("learned-variances", "locally_best_floor", scaled(1.5)),
+    ("learned-variances", "GaussianCells", cells_moved),
+    ("exact-soft-mixture", "ExactSoftMixture", kernel_too_wide),
+    ("exact-soft-mixture", "widest_exact_kernel", scaled(1.5)),
+    ("exact-samples", "prior_gap", scaled(0.01)),
+    ("exact-samples", "transferred_error", scaled(0.0)),
+    ("paper-loss", "train", objectives_swapped),
+    ("few-iterations", "error_table", concave),
+    ("guarantees", "predicted_errors", scaled(1.05)),
+    ("small-steps", "best_grid", error_lost),
+    ("how-few", "steps_needed", one_step_is_enough),
+    ("bridge", "mutual_information", scaled(1.2)),
+    ("bridge", "bridge_loss", scaled(1.2)),
+    ("covariance", "best_gaussian_errors", scaled(0.1)),
+]
+"""Statement, name of what is broken in the module that tests it, and how."""
+
+
+@pytest.fixture(scope="module")
+def findings():
+    rows = read_rows(command.STORED) if command.STORED.is_file() else None
+    return {finding.name: finding for finding in audit(rows=rows)}
+
+
+def test_every_statement_is_listed_here():
+    assert list(VERDICTS) == list(STATEMENTS)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_verdict(findings, name):
+    finding = findings[name]
+    assert [str(check) for check in finding.checks if not check.passed] == []
+    assert finding.verdict == VERDICTS[name]
+    assert finding.command == f"python -m smdtheory.audit --only {name}"
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_section_exists(findings, name):
+    text = (ROOT / "docs" / "theory.md").read_text()
+    for number in re.findall(r"§([\d.]+)", findings[name].section):
+        assert re.search(rf"^##+ {re.escape(number)} ", text, re.MULTILINE), number
+
+
+@pytest.mark.parametrize(("name", "part", "wrong"), BROKEN)
+def test_verdict_is_lost_when_the_code_under_it_is_wrong(name, part, wrong, monkeypatch):
+    module = importlib.import_module(
+        "smdtheory.theory.claims." + STATEMENTS[name].partition(".")[0]
+    )
+    monkeypatch.setattr(module, part, wrong(getattr(module, part)))
+    (finding,) = audit(name)
+    assert finding.verdict == UNCONFIRMED
+
+
+def test_every_statement_has_been_broken():
+    assert {name for name, *_ in BROKEN} == set(STATEMENTS)
+
+
+@pytest.mark.skipif(not command.STORED.is_file(), reason="no stored rows of long training")
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [({"soft_mse": 0.02}, "latent_share"), ({"soft_energy": 0.6}, "M_sum")],
+)
+def test_stored_rows_count(change, column):
+    rows = [
+        row | {column: change[row["arm"]]} if row["arm"] in change else row
+        for row in read_rows(command.STORED)
+    ]
+    from smdtheory.theory.claims import soft
+
+    assert not all(check.passed for check in soft._stored(rows))
+    assert all(check.passed for check in soft._stored(read_rows(command.STORED)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.05, 1.0])
+def test_a_check_needs_its_whole_error_bar(value):
+    assert not Check("x", value, "<", 1.1, error=0.1).passed
+    assert Check("x", 0.9, "<", 1.1, error=0.1).passed
+
+
+def test_a_sampled_number_needs_four_standard_errors():
+    draws = torch.tensor([0.9, 1.1, 1.0, 1.0], dtype=torch.float64)
+    known = Estimate.from_replicates(draws)
+    assert Check.of("x", known, ">", 1 - 4.1 * float(known.error)).passed
+    assert not Check.of("x", known, ">", 1 - 3.9 * float(known.error)).passed
+
+
+class TestGaussianCells:
+    @pytest.mark.parametrize("steps", [1, 2, 4])
+    @pytest.mark.parametrize("weights", [[0.5, 0.5], [0.1, 0.2, 0.7]])
+    def test_samples_are_exact_and_steps_are_not(self, steps, weights):
+        means = [[2.0 * k] for k in range(len(weights))]
+        mixture = GaussianMixture(weights, means, [0.04 * (k + 1) for k in range(len(weights))])
+        chain, cells = Schedule.cosine(steps), GaussianCells(mixture)
+        assert abs(float(transferred_error(mixture, chain, cells))) < 1e-12
+        assert float(local_error(mixture, chain, cells, 1)) > 1
+
+    def test_one_gaussian_at_each_point(self):
+        law = GaussianCells(presets.random(5, 3))(torch.randn(7, 3).double(), 0.1, torch.inf)
+        assert law.num_components == 1
+        assert law.batch_shape == (7,)
+
+    def test_says_what_is_wrong(self):
+        with pytest.raises(TypeError, match="mixture must be"):
+            GaussianCells("ring")
+        with pytest.raises(ValueError, match="snr"):
+            GaussianCells(presets.ring(3))(torch.zeros(1, 2).double(), 2.0, 1.0)
+
+
+@pytest.mark.parametrize("s", [0, 1, 3])
+def test_widest_exact_kernel_by_the_posterior_itself(s):
+    mixture, chain = presets.random(4, 3), Schedule.cosine(6)
+    law = ExactSoftMixture(mixture)(torch.zeros(1, 3).double(), chain.snr[5], chain.snr[s])
+    least = float(law.spectral.smallest().min())
+    known = widest_exact_kernel(mixture, float(chain.snr[5]), float(chain.snr[s]))
+    assert known == pytest.approx(least, rel=1e-10)
+
+
+class TestCommand:
+    def run(self, monkeypatch, capsys, *arguments):
+        monkeypatch.setattr("sys.argv", ["smdtheory.audit", *arguments])
+        try:
+            status = command.main()
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr()
+
+    def test_prints_and_writes(self, monkeypatch, capsys, tmp_path):
+        out = ["--out", str(tmp_path)]
+        status, said = self.run(monkeypatch, capsys, "--only", "one-gaussian", "--checks", *out)
+        assert status == 0
+        assert "one-gaussian" in said.out
+        assert "HOLDS WITH A CONDITION" in said.out
+        assert "largest M_t, full" in said.out
+        found = json.loads((tmp_path / "audit.json").read_text())
+        assert [finding["verdict"] for finding in found["findings"]] == ["holds with a condition"]
+        text = (tmp_path / "audit.md").read_text()
+        assert "**Verdict: holds with a condition.**" in text
+
+    def test_a_failed_check_is_told(self, monkeypatch, capsys, tmp_path):
+        from smdtheory.theory.claims import single
+
+        monkeypatch.setattr(single, "misjudged", scaled(1.01)(single.misjudged))
+        status, said = self.run(
+            monkeypatch, capsys, "--only", "variance-after", "--out", str(tmp_path)
+        )
+        assert status == 1
+        assert "NOT CONFIRMED" in said.out
+        assert "variance-after" in said.err
+        assert "**failed**" in (tmp_path / "audit.md").read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--only", "bridges"], "Perhaps you meant 'bridge'"),
+            (["--rows", "missing.csv"], "missing.csv"),
+            (["--out", ""], "out must be a path"),
+        ],
+    )
+    def test_wrong_input(self, monkeypatch, capsys, arguments, message):
+        status, said = self.run(monkeypatch, capsys, *arguments)
+        assert status == 2
+        assert message in said.err
+
+    def test_rows_of_something_else(self, monkeypatch, capsys, tmp_path):
+        path = tmp_path / "rows.csv"
+        path.write_text("arm,steps\nfull,3\n")
+        status, said = self.run(
+            monkeypatch, capsys, "--rows", str(path), "--only", "paper-loss", "--out", str(tmp_path)
+        )
+        assert status == 2
+        assert "rows" in said.err
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="no page in docs")
+def test_the_page_in_docs_is_that_of_these_findings(findings):
+    text = PAGE.read_text()
+    for finding in findings.values():
+        start = text.index(f"\n## {finding.name}\n")
+        section = text[start : text.find("\n## ", start + 4)]
+        assert f"**Verdict: {finding.verdict}.**" in section
+        for check in finding.checks:
+            assert check.what.replace("|", "\\|") in section
