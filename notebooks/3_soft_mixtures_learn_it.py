@@ -1,0 +1,482 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3. Soft mixtures learn it
+#
+# [Notebook 1](1_the_posterior_is_a_mixture.ipynb) showed that the true backward step is a
+# mixture, [notebook 2](2_the_gaussian_bottleneck.ipynb) how much a Gaussian step must lose. Both
+# took every denoiser at its best, without training. The paper *Soft Mixture Denoising* goes
+# further: it trains one, a network whose steps are mixtures, and says that it learns what a
+# Gaussian cannot. Does it?
+#
+# What this notebook shows, in order:
+#
+# 1. four denoisers, each one network for every number of steps;
+# 2. that the objective decides: under the paper's squared error the latent of a soft mixture goes
+#    unused, under a proper score it does not;
+# 3. what the trained denoisers put in place of a posterior;
+# 4. their errors after long training, beside the least that any Gaussian can make;
+# 5. whether that is capacity, or the latent;
+# 6. how many values of the latent it takes;
+# 7. the paper's toy, a grid of 7 × 7 modes;
+# 8. what survives of the claim.
+#
+# It defines nothing: every number comes from `smdtheory`. It takes about ten minutes on two
+# cores, most of them training. With the environment variable `SMDTHEORY_FAST=1` it trains
+# for a handful of steps, in a few seconds; its numbers then mean nothing, and its figures go to
+# `runs/` and not to `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md).
+# Errors are in nats.
+
+# %%
+import os
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from smdtheory import Schedule, plots, presets
+from smdtheory.families import FLOORS
+from smdtheory.measure import best_gaussian_errors, error_by_latents, latent_share, local_errors
+from smdtheory.models import ShuffledLatent, WithoutLatent, objectives
+from smdtheory.models.oracle import ExactPosterior
+from smdtheory.models.recipes import parameters_of, train, variance_of
+from smdtheory.sweep import trained
+from smdtheory.sweep.report import heading
+from smdtheory.sweep.run import as_table, read_rows
+from smdtheory.toy import ToyConfig, report, run_toy
+from smdtheory.truth.information import mmse
+
+# %matplotlib inline
+# %config InlineBackend.figure_formats = ["retina"]
+FAST = os.environ.get("SMDTHEORY_FAST") == "1"
+FIGURES = Path("../runs/fast" if FAST else "../figures")
+STEM = "3_soft_mixtures_learn_it"
+pd.set_option("display.float_format", "{:.3g}".format)
+
+# %% [markdown]
+# ## 3.1 One network for every number of steps
+#
+# A denoiser here is a law of $x_0$ given $x_t$. The step to any $s < t$ follows from it by the
+# Gaussian bridge between $x_0$ and $x_t$, in closed form, and the level of noise is all that the
+# network knows of the chain. So each network is trained once, at all levels, and then serves
+# every schedule and every $T$. It sees $x_t$ in units of its standard deviation and describes the
+# residual $r$ of $x_0$ after the best linear guess, in units of *its* standard deviation (§10.1):
+# in those units every level is about equally hard.
+#
+# - **Gaussian** (`gaussian`): a network for the mean, trained by the squared error, and one
+#   variance $\tau^2$ for each level, fitted afterwards by maximum likelihood. This is a usual
+#   diffusion model with its variance at its best. It cannot pass the best `isotropic` Gaussian.
+# - **Soft mixture, squared error** (`soft_mse`): the paper's model with the paper's loss. Noise
+#   $\eta \sim \mathcal N(0, I)$ and $x_t$ make a latent, and a hypernetwork turns the latent into
+#   changes of the denoiser's weights: each $\eta$ gives another guess $\hat r(\eta)$. Integrated
+#   over $\eta$ that is a mixture of infinitely many Gaussians of variance $\tau^2$.
+# - **Soft mixture, energy score** (`soft_energy`): the same network, trained so that
+#   $\hat r(\eta)$ has the law of $r$. The energy score compares a few draws with the data and with
+#   each other, and is least for the true law and no other (§10.3).
+# - **Finite mixture** (`finite_mixture`): a network for the weights, means and covariances of
+#   eight Gaussians, trained by its likelihood, which is in closed form (§10.5). A mixture too, but
+#   with a number of modes chosen beforehand.
+#
+# A soft mixture has no density in closed form. Measured is the mixture over $R$ fixed values of
+# $\eta$: a denoiser in its own right, whose errors are its own (§10.4). Its $\tau^2$ is fitted for
+# that $R$.
+#
+# The first three are trained here, on eight modes on a ring, with the short budget; numbers that
+# are compared in earnest come in 3.4, from long training.
+
+# %%
+ring = presets.ring(8)
+steps = 20 if FAST else None  # None: those of the recipe
+latents = {"gaussian": None, "soft_mse": 8, "soft_energy": 16 if FAST else 128}
+runs = {
+    name: train(name, ring, steps=steps, budget="short", latents=R, progress=False)
+    for name, R in latents.items()
+}
+models = {name: run.denoiser for name, run in runs.items()}
+pd.DataFrame(
+    {
+        "parameters": {name: parameters_of(model) for name, model in models.items()},
+        "training steps": {name: run.steps for name, run in runs.items()},
+        "R": {name: R or 1 for name, R in latents.items()},
+        "at its optimum": {name: FLOORS[name] or "exact" for name in models},
+    }
+)
+
+# %% [markdown]
+# ## 3.2 The objective decides
+#
+# The paper trains a soft mixture by the squared error with one $\eta$ for each point. Given
+# $x_t$, noise and data are independent, so that the cross terms vanish (§10.2):
+#
+# $$\mathbb E \Vert r - \hat r(\eta) \Vert^2
+# = \mathbb E \Vert r - \mathbb E_\eta \hat r \Vert^2
+# + \mathbb E\, \mathrm{tr}\, \mathrm{Var}_\eta\, \hat r .$$
+#
+# The second term is the price of noise, and it is never repaid: the first sees only the mean over
+# $\eta$. The loss is least when $\hat r(\eta) = \mathbb E[r \mid x_t]$ for every $\eta$. At that
+# point the latent does nothing and all components of the mixture coincide: it is the Gaussian
+# denoiser that the soft mixture was to improve on.
+#
+# This can be watched. Below is the squared error, with one $\eta$, of the three trained networks,
+# at the five levels of a cosine chain of five steps, for each dimension of $r$. "least" is the
+# smallest possible, the variance of the posterior; "twice" is what the *exact* law of $r$ would
+# pay, because its draws vary as much as $r$ does. "with its noise" is the identity at work:
+# the least, times one plus the share of the posterior variance that the draws of `soft_energy`
+# carry. What its loss has on top of that is the error of its mean. (The losses are averages over
+# draws, and about one per cent uncertain.)
+
+# %%
+generator = torch.Generator().manual_seed(0)
+chain = Schedule.cosine(5)
+count = 1024 if FAST else 16_384
+least = mmse(ring, chain.snr[1:]).value * (1 / variance_of(ring) + chain.snr[1:]) / ring.dim
+loss = {name: [] for name in models}
+for t in range(1, chain.steps + 1):
+    x_0 = ring.sample(count, generator=generator)
+    noise = torch.randn(x_0.shape, dtype=x_0.dtype, generator=generator)
+    x_t = chain.alphas_bar[t].sqrt() * x_0 + (1 - chain.alphas_bar[t]).sqrt() * noise
+    for name, model in models.items():
+        with torch.no_grad():
+            value = objectives.mse(model, x_0, x_t, chain.snr[t].expand(count), generator)
+        loss[name].append(float(value))
+effort = {"samples": 128, "latents": 8} if FAST else {"samples": 1024, "latents": 32}
+own = latent_share(ring, chain, models["soft_energy"], generator=generator, **effort)
+pd.DataFrame(
+    {
+        "least": least,
+        **loss,
+        "soft_energy, with its noise": least * (1 + own.value[1:]),
+        "twice": 2 * least,
+    },
+    index=pd.Index(range(1, chain.steps + 1), name="t"),
+)
+
+# %% [markdown]
+# `soft_mse` pays what `gaussian` pays, a little more than the least. `soft_energy` pays about twice
+# as much.
+#
+# Judged by the paper's loss, the denoiser that draws from the right law is the worst of the three.
+# So that loss cannot lead to it.
+#
+# ### Is the latent used?
+#
+# Now the share itself, along a chain of twenty steps:
+# $\mathbb E\, \mathrm{tr}\, \mathrm{Var}_\eta\, \hat x_0 / \mathbb E\, \mathrm{tr}\,
+# \mathrm{Cov}(x_0 \mid x_t)$. It is 0 for a denoiser that ignores $\eta$ and 1 for one whose draws
+# follow the posterior. (It says how much the draws vary, not whether they vary rightly.)
+
+# %%
+chain = Schedule.cosine(5 if FAST else 20)
+shares = {
+    name: latent_share(ring, chain, models[name], generator=generator, **effort)
+    for name in ("soft_mse", "soft_energy")
+}
+fig = plots.error_along_chain(
+    {name: share.value for name, share in shares.items()},
+    uncertainty={name: share.error for name, share in shares.items()},
+    snr=chain.snr,
+    ylabel="share of posterior variance",
+    title="What the latent of a soft mixture carries",
+    subtitle=f"ring of 8, std 0.1, d = 2, cosine schedule, T = {chain.steps}; "
+    f"{runs['soft_mse'].steps} and {runs['soft_energy'].steps} training steps, seed 0; "
+    "bands: one standard error",
+)
+plots.save(fig, FIGURES / f"{STEM}_share")
+fig
+
+# %%
+for name, share in shares.items():
+    value = share.value[1:]
+    print(f"{name:>11}: between {float(value.min()):.2g} and {float(value.max()):.2g}")
+
+# %% [markdown]
+# What `soft_mse` carries is nothing, at every level. The draws of `soft_energy` vary about as much
+# as the posterior does; where they leave 1, next to the data, the posterior is one mode of tiny
+# variance, and what is off is the precision of the network.
+#
+# ## 3.3 What it looks like
+#
+# Three points $x_t$ on the ring of modes, at the same level. On the left the posterior
+# $q(x_0 \mid x_t)$, then what each trained network puts in its place. Thin grey lines repeat the
+# outline of the posterior. The relative entropy to the posterior, at this $x_t$, is above each
+# panel.
+
+# %%
+snr_t = 2.0
+places = torch.tensor([[0.0, 0.0], [0.6, 0.25], [0.0, -1.1]], dtype=torch.float64)
+ticks = torch.linspace(-1.9, 1.9, 65 if FAST else 129, dtype=torch.float64)
+grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).unsqueeze(-2)  # (y, x, 1, d)
+arms = {"truth": ExactPosterior(ring), **models}
+with torch.no_grad():
+    log_p = {
+        name: arm(places, snr_t, torch.inf).log_prob(grid).movedim(-1, 0)
+        for name, arm in arms.items()
+    }
+truth, cell = log_p.pop("truth"), (ticks[1] - ticks[0]).square()
+fig = plots.posterior_beside_models(
+    ticks,
+    ticks,
+    truth.exp(),
+    {name: value.exp() for name, value in log_p.items()},
+    panels=[f"$x_t$ = ({x:g}, {y:g})" for x, y in places.tolist()],
+    errors={
+        name: (truth.exp() * (truth - value)).sum((-2, -1)) * cell for name, value in log_p.items()
+    },
+    title="Under the squared error a soft mixture is one ellipse, too",
+    subtitle=f"ring of 8, std 0.1, d = 2: $x_0$ given $x_t$ at SNR {snr_t:g}; trained as above; "
+    f"contours at shares of each panel's peak; R = {latents['soft_mse']} and "
+    f"{latents['soft_energy']}",
+)
+plots.save(fig, FIGURES / f"{STEM}_laws")
+fig
+
+# %% [markdown]
+# The first two networks could be one. The third has put its mass along the ring, most of it near
+# the modes, and left some between and inside: its draws are a continuous image of $\eta$, and to
+# get from one mode to the next they have to pass between. After the short training of this
+# notebook that is plain to see; after the long one (3.4) most of the remaining error is still made
+# there. It is the reason for the small exponent of the energy score (§10.3).
+#
+# ## 3.4 Trained long, three times each
+#
+# The numbers to compare: 8000 to 14 000 training steps, three trainings with different seeds, all
+# networks 128 features wide. They take long and are not made here but read from [rows/](rows), as
+# these commands left them:
+#
+#     python -m smdtheory.sweep --modes 8 --budget long
+#     python -m smdtheory.sweep --shape random --modes 6 --budget long --iterations 3 5 10 20
+#
+# The first is the ring; the second has random weights, means and full covariances, so that nothing
+# about it is regular. `gaussian_full` is one more network, a Gaussian with a covariance matrix
+# learned at each $x_t$: the learned denoiser that belongs to the bottleneck proper, the best
+# `full` Gaussian. And `soft_likelihood` is the soft mixture once more: opened by the energy score,
+# and finished by the likelihood of the data under $R$ of its components (§10.4); alone, the
+# likelihood does not leave the Gaussian that the squared error finds. The tables give $\sum_t M_t$
+# for each $T$, averaged over the trainings, with intervals over trainings. Each group of networks
+# stands below what it is to be compared with: the best of its family, or 0.
+
+# %%
+CONTROLS = ("gaussian_wide", "soft_no_noise")
+stored = {name: read_rows(Path("rows") / f"{name}_long.csv") for name in ("ring-8", "random-6")}
+for rows in stored.values():
+    print(heading(rows[0]))
+    print(trained.section([row for row in rows if row["arm"] not in CONTROLS], 1), "\n")
+
+# %%
+rows = stored["ring-8"]
+means = trained.averaged(row for row in rows if row["arm"] not in CONTROLS)
+fig = plots.error_against_steps(
+    as_table(trained.beside_floors(rows, means)),
+    title="Trained networks beside the best that a Gaussian could do",
+    subtitle=f"{heading(rows[0])}; long budget; bars: 95 % interval over trainings",
+    width=plots.PAGE,
+)
+plots.save(fig, FIGURES / f"{STEM}_ring")
+fig
+
+# %%
+rows = stored["random-6"]
+means = trained.averaged(row for row in rows if row["arm"] not in CONTROLS)
+fig = plots.error_against_steps(
+    as_table(trained.beside_floors(rows, means)),
+    title="The same on a mixture without symmetry",
+    subtitle=f"{heading(rows[0])}; long budget; bars: 95 % interval over trainings",
+    width=plots.PAGE,
+)
+plots.save(fig, FIGURES / f"{STEM}_random")
+fig
+
+# %% [markdown]
+# How to read them: no Gaussian network can pass below its floor, however long it is trained (a
+# point below it is sampling error). A mixture network has no floor but zero. Whether it lies below
+# `full` says whether it has learned what no Gaussian can. With many steps the floors vanish,
+# the error of a trained network does not: each step adds what the network gets wrong, and there
+# are many.
+#
+# Which of them lie below the best of all Gaussians, with the whole of their intervals, and where?
+
+# %%
+below = {}
+for name, rows in stored.items():
+    full = {row["steps"]: row["M_sum"] for row in rows if row["arm"] == "full"}
+    for arm in ("gaussian_full", "soft_mse", "soft_energy", "soft_likelihood", "finite_mixture"):
+        means = trained.averaged(row for row in rows if row["arm"] == arm)
+        clear = [r["steps"] for r in means if r["M_sum"] + r["M_sum_interval"] < full[r["steps"]]]
+        below.setdefault(arm, {})[name] = ", ".join(map(str, sorted(clear))) or "nowhere"
+pd.DataFrame(below).T.rename_axis("T at which it is below the best full Gaussian:")
+
+# %% [markdown]
+# On the ring, up to about ten steps, both soft mixtures that use their latent and the finite
+# mixture lie below what any Gaussian could reach, on the mixture without symmetry up to five.
+# (`gaussian_full` cannot, and its entry at $T = 2$ is chance: three trainings fell close together,
+# 0.006 nats or two standard errors of their draws below the floor.) `soft_mse` never
+# does: within its intervals it is a copy of `gaussian`. The finite mixture, which was told how many
+# modes to expect, is far ahead of both soft ones: at $T = 5$ on the ring it makes a seventieth of
+# what the best Gaussian must, they make a quarter and a fifth.
+#
+# Of the two soft ones neither is better throughout. Most of the error of `soft_energy` is made in
+# the last step, where it leaves mass between the modes; finishing by the likelihood halves that.
+# The steps before the last, in which only the weights and the overall shape of the posterior are
+# to be seen, it makes worse, since a bound with finitely many latents favours rare modes (§10.4).
+# The intervals, over three trainings only, are wide: how well a soft mixture turns out depends
+# much on the seed.
+#
+# ## 3.5 Is it capacity?
+#
+# A soft mixture has more parameters than the Gaussian: the hypernetwork. Two controls that were
+# trained with the rest. `gaussian_wide` is the Gaussian, made wider until it has no fewer
+# parameters. `soft_no_noise` is the soft mixture with its hypernetwork and without $\eta$: one
+# component.
+
+# %%
+rows = stored["ring-8"]
+sizes = {row["arm"]: row["parameters"] for row in rows if row["parameters"] is not None}
+print("parameters:", ", ".join(f"{arm} {size}" for arm, size in sizes.items()))
+kept = ("gaussian", "soft_mse", *CONTROLS)
+means = trained.averaged(row for row in rows if row["arm"] in kept)
+print(trained.table(rows, means, "M_sum", "ring-8, Σ M_t (nats), long budget; ±: 95 % interval "))
+
+# %% [markdown]
+# None differs from the Gaussian by more than the intervals, and all stay at the floor. Capacity is
+# not the explanation.
+#
+# The other way round: take the latent away from a soft mixture that uses it. Without it
+# ($\eta = 0$) one Gaussian is left at each $x_t$. Or leave the latents, but give each to another
+# $x_t$ of the same level. Nothing is trained again, and $\tau^2$ stays what it was with the latent
+# in place: part of what is lost below is a kernel that has become too narrow. That is why the
+# trained control above is needed as well.
+
+# %%
+chain = Schedule.cosine(5)
+soft = models["soft_energy"]
+arms = {
+    "gaussian": models["gaussian"],
+    "soft_mse": models["soft_mse"],
+    "soft_energy": soft,
+    "soft_energy without latent": WithoutLatent(soft),
+    "soft_energy, shuffled latent": ShuffledLatent(soft),
+}
+ablation = {}
+for name, arm in arms.items():
+    generator.manual_seed(1)  # the same draws for all
+    total = local_errors(ring, chain, arm, samples=128 if FAST else 2048, generator=generator).sum()
+    ablation[name] = {"ΣM at T = 5": float(total), "standard error": float(total.error)}
+for family in ("isotropic", "full"):
+    total = best_gaussian_errors(ring, chain, family).sum()
+    ablation[f"best {family}"] = {"ΣM at T = 5": float(total), "standard error": 0.0}
+pd.DataFrame(ablation).T
+
+# %% [markdown]
+# Without its latent the soft mixture is lost: a Gaussian much narrower than what it has to cover.
+# Latents made for another $x_t$ serve as well as its own: which part of the posterior is drawn is
+# told by $\eta$, and what the posterior looks like at $x_t$ by the denoiser that the latent
+# modulates. (The network trained here had the short budget.)
+#
+# ## 3.6 How many latents?
+#
+# The same network, measured with more or fewer values of $\eta$; those of the smaller $R$ are
+# among those of the larger. One thing to remember: $\tau^2$ was fitted once, for the $R$ of
+# training (in 3.1), and is the kernel width that this many components need. With fewer of them it
+# is too narrow, with more it is wider than it would have to be. So the column falls faster on the
+# left, and slower on the right, than it would if $\tau^2$ were fitted anew for each $R$.
+
+# %%
+counts, totals = error_by_latents(
+    ring,
+    chain,
+    soft,
+    (8, 16, 32) if FAST else (16, 32, 64, 128, 256),
+    samples=128 if FAST else 1024,
+    generator=generator,
+)
+steps_down = totals.map(torch.diff)  # all R share draws
+table = pd.DataFrame(
+    {"ΣM at T = 5": totals.value, "standard error": totals.error},
+    index=pd.Index(counts, name="R"),
+)
+table.loc[counts[1:], "change"] = steps_down.value.numpy()
+table.loc[counts[1:], "its standard error"] = steps_down.error.numpy()
+print(f"τ² fitted for R = {soft.latents}")
+table
+
+# %% [markdown]
+# The last two columns are what doubling $R$ changes, and how well that is known.
+#
+# ## 3.7 The paper's toy
+#
+# The paper's own illustration: 7 × 7 Gaussians on a grid. Two networks, `gaussian` and
+# `soft_energy`, each trained for several numbers of steps; samples at $T$ = 2, 5 and 20 and their
+# local errors beside the floors. It is what `python -m smdtheory.toy` does, with fewer draws.
+
+# %%
+# %config InlineBackend.figure_formats = ["png"]
+# (thousands of dots: shown here at half the resolution of the file)
+config = ToyConfig(
+    steps=(4,) if FAST else (250, 1000, 4000),
+    iterations=(1, 2) if FAST else (1, 2, 3, 5, 10, 20),
+    panels=(1, 2) if FAST else (2, 5, 20),
+    draws=200 if FAST else 1000,
+    samples=128 if FAST else 384,
+    out=Path("../runs") / ("toy_of_notebook_3_fast" if FAST else "toy_of_notebook_3"),
+    no_figure=True,
+)
+toy = run_toy(config, progress=False)
+fig = plots.learned_grid(
+    toy.rows,
+    toy.samples,
+    toy.data,
+    centres=toy.centres,
+    radius=toy.radius,
+    watched=config.watched,
+    title=report.headline(config, toy.rows),
+    subtitle=report.subtitle(config),
+    width=plots.PAGE,
+)
+plots.save(fig, FIGURES / f"{STEM}_grid")
+fig
+
+# %%
+print(report.table(config, toy.rows))
+print(report.sentence(config, toy.rows))
+
+# %% [markdown]
+# A Gaussian sampler with few steps smears the grid: between the modes it puts mass that is not
+# there. With $T = 2$ that is not a matter of training: the floors on the lower left are what no
+# amount of it can pass. The soft mixture does pass them at the fewest steps, and at $T = 5$ the
+# more it is trained the better; but in 4000 steps, a minute or two, it has come a small part of
+# the way, and its samples have not found the 49 modes either. `python -m smdtheory.toy --steps
+# 1000 10000` goes on. The energy distance and the share of draws within two standard deviations of
+# a mode (86 % of the data are) say the same of the samples.
+#
+# ## 3.8 What survives
+#
+# Of the paper's claims about training, in substance:
+#
+# - *A network can learn a mixture step, and it removes error that every Gaussian makes.* Yes.
+#   Trained by a proper score, the paper's architecture (one denoiser, modulated by a latent that a
+#   hypernetwork reads) learns posteriors of many modes, for every number of steps at once, and at
+#   few steps its errors add up to less than those of the best Gaussian there is. The number of
+#   modes is nowhere written into it.
+# - *It is not a matter of capacity.* Yes: more parameters do not help a Gaussian, whose floor is
+#   not one of capacity, and the latent cannot be taken away from a soft mixture that has learned
+#   to use it.
+# - *It helps most where steps are few.* Yes. With many steps the floor of Gaussians comes down,
+#   while what a network gets wrong in each step stays; then a good Gaussian is the better choice,
+#   and the cheaper one.
+# - *The paper's loss trains it.* No. The squared error with one $\eta$ pays for every bit of
+#   noise that the latent adds, and its minimiser is the Gaussian denoiser with the exact mean, by
+#   a two-line identity (§10.2). In training, too, the latent is hardly used, and the errors are
+#   no smaller than those of a Gaussian network.
+#
+# And two things to remember:
+#
+# - a soft mixture is one of several ways to a mixture step. Where the number of modes is known, a
+#   finite mixture is simpler, has a density, and is trained by its likelihood;
+# - the error of a trained mixture is not the bottleneck any more, but it is not zero: the
+#   draws are a continuous function of $\eta$, and modes are not.
