@@ -307,7 +307,6 @@ class TestCommand:
         [
             (["--only", "bridges"], "Perhaps you meant 'bridge'"),
             (["--rows", "missing.csv"], "missing.csv"),
-            (["--out", ""], "out must be a path"),
         ],
     )
     def test_wrong_input(self, monkeypatch, capsys, arguments, message):
