@@ -158,8 +158,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# `soft_mse` pays what `gaussian` pays, a little more than the least. `soft_energy` pays about twice
-# as much.
+# `soft_mse` pays what `gaussian` pays: the least, and next to the data, where the short training is
+# too short, up to a tenth more. `soft_energy` pays about twice as much.
 #
 # Judged by the paper's loss, the denoiser that draws from the right law is the worst of the three.
 # So that loss cannot lead to it.
@@ -246,8 +246,8 @@ fig
 # ## 3.4 Trained long, three times each
 #
 # The numbers to compare: 8000 to 14 000 training steps, three trainings with different seeds, all
-# networks 128 features wide. They take long and are not made here but read from [rows/](rows), as
-# these commands left them:
+# networks but the wider control 128 features wide. They take long and are not made here but read
+# from [rows/](rows), as these commands left them:
 #
 #     python -m smdtheory.sweep --modes 8 --budget long
 #     python -m smdtheory.sweep --shape random --modes 6 --budget long --iterations 3 5 10 20
@@ -296,8 +296,8 @@ fig
 # How to read them: no Gaussian network can pass below its floor, however long it is trained (a
 # point below it is sampling error). A mixture network has no floor but zero. Whether it lies below
 # `full` says whether it has learned what no Gaussian can. With many steps the floors vanish,
-# the error of a trained network does not: each step adds what the network gets wrong, and there
-# are many.
+# the error of a trained mixture does not: from ten or twenty steps on it levels off at what the
+# network gets wrong.
 #
 # Which of them lie below the best of all Gaussians, with the whole of their intervals, and where?
 
@@ -316,16 +316,21 @@ pd.DataFrame(below).T.rename_axis("T at which it is below the best full Gaussian
 # mixture lie below what any Gaussian could reach, on the mixture without symmetry up to five.
 # (`gaussian_full` cannot, and its entry at $T = 2$ is chance: three trainings fell close together,
 # 0.006 nats or two standard errors of their draws below the floor.) `soft_mse` never
-# does: within its intervals it is a copy of `gaussian`. The finite mixture, which was told how many
-# modes to expect, is far ahead of both soft ones: at $T = 5$ on the ring it makes a seventieth of
-# what the best Gaussian must, they make a quarter and a fifth.
+# does: within its intervals it is a copy of `gaussian`. The finite mixture, with its eight
+# components, is far ahead of both soft ones, and stays below any Gaussian to $T = 50$ on the ring:
+# at $T = 5$ it makes a seventieth of what the best Gaussian must, they make a quarter and less than
+# a fifth.
 #
-# Of the two soft ones neither is better throughout. Most of the error of `soft_energy` is made in
-# the last step, where it leaves mass between the modes; finishing by the likelihood halves that.
-# The steps before the last, in which only the weights and the overall shape of the posterior are
-# to be seen, it makes worse, since a bound with finitely many latents favours rare modes (§10.4).
-# The intervals, over three trainings only, are wide: how well a soft mixture turns out depends
-# much on the seed.
+# Of the two soft ones neither is better throughout (columns `M_1` and `M_rest` of the rows). With
+# few steps most of the error of `soft_energy` is made in the last one, where it leaves mass between
+# the modes: 0.29 of 0.29 nats at $T = 3$ on the ring, 0.21 of 0.23 at $T = 5$, and the likelihood
+# brings that to 0.17 and 0.11. The steps before, in which only the weights and the overall shape
+# of the posterior are to be seen, it makes worse, 0.06 for 0.015 at $T = 5$; a possible cause is
+# that a bound with finitely many latents favours rare modes (§10.4), which also widens the draws:
+# next to the data their variance is up to half as much again as the posterior's. That of
+# `soft_energy` is off there too, most in one training on the second mixture, where it is twice as
+# large. The intervals, over three trainings only, are wide: how well a soft mixture turns out
+# depends much on the seed.
 #
 # ## 3.5 Is it capacity?
 #
@@ -343,8 +348,9 @@ means = trained.averaged(row for row in rows if row["arm"] in kept)
 print(trained.table(rows, means, "M_sum", "ring-8, Σ M_t (nats), long budget; ±: 95 % interval "))
 
 # %% [markdown]
-# None differs from the Gaussian by more than the intervals, and all stay at the floor. Capacity is
-# not the explanation.
+# Up to $T = 100$ none differs from the Gaussian by more than the intervals, and none is below the
+# floor anywhere. Capacity is not the explanation. (`gaussian` was trained with 512 draws in a step,
+# the others with 256.)
 #
 # The other way round: take the latent away from a soft mixture that uses it. Without it
 # ($\eta = 0$) one Gaussian is left at each $x_t$. Or leave the latents, but give each to another
@@ -462,13 +468,14 @@ print(report.sentence(config, toy.rows))
 #   Trained by a proper score, the paper's architecture (one denoiser, modulated by a latent that a
 #   hypernetwork reads) learns posteriors of many modes, for every number of steps at once, and at
 #   few steps its errors add up to less than those of the best Gaussian there is. The number of
-#   modes is nowhere written into it.
+#   modes is nowhere written into it. On the 49 modes of the toy a minute or two of training was
+#   not enough for more than the fewest steps.
 # - *It is not a matter of capacity.* Yes: more parameters do not help a Gaussian, whose floor is
 #   not one of capacity, and the latent cannot be taken away from a soft mixture that has learned
 #   to use it.
 # - *It helps most where steps are few.* Yes. With many steps the floor of Gaussians comes down,
-#   while what a network gets wrong in each step stays; then a good Gaussian is the better choice,
-#   and the cheaper one.
+#   while what a network gets wrong in each step stays; then a Gaussian with a learned
+#   covariance is the better choice, and the cheaper one: on the ring from about 50 steps on.
 # - *The paper's loss trains it.* No. The squared error with one $\eta$ pays for every bit of
 #   noise that the latent adds, and its minimiser is the Gaussian denoiser with the exact mean, by
 #   a two-line identity (§10.2). In training, too, the latent is hardly used, and the errors are

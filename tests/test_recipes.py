@@ -161,6 +161,27 @@ def test_training_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, monk
         assert same(resumed.denoiser, whole.denoiser)
 
 
+@pytest.mark.parametrize("stop", [2, 6])
+def test_a_recipe_with_an_opening_goes_on_wherever_it_was_stopped(stop, tmp_path, monkeypatch):
+    whole = short("soft_likelihood", seed=3)
+    advance, taken = Training.advance, []
+
+    def interrupted(self):
+        advance(self)
+        taken.append(self)
+        if len(taken) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="after step 2 of 4"):
+            short("soft_likelihood", seed=3, folder=tmp_path)
+    for _ in range(2):
+        resumed = short("soft_likelihood", seed=3, folder=tmp_path)
+        assert torch.equal(resumed.losses, whole.losses)
+        assert same(resumed.denoiser, whole.denoiser)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "soft_energy", "finite_mixture"])
 def test_where_the_data_lie_does_not_matter(name):
     """Units take the mean out. What is left is rounding, of x_0 to float32."""

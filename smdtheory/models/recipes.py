@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -50,7 +51,7 @@ class Recipe:
         long: training steps where numbers are to be compared.
         learning_rate: the largest.
         batch: draws in a step.
-        opening: the recipe that it is trained by first, and for how many steps.
+        opening: the recipe that it is trained by first, and for how many steps, short and long.
     """
 
     make: Callable[..., LearnedDenoiser]
@@ -60,7 +61,7 @@ class Recipe:
     long: int
     learning_rate: float = 3e-3
     batch: int = 256
-    opening: tuple[Learned, int] | None = None
+    opening: tuple[Learned, int, int] | None = None
 
 
 def _gaussian(dim: int, **units: Any) -> LearnedDenoiser:
@@ -100,7 +101,9 @@ RECIPES: dict[str, Recipe] = dict(
             Recipe(_soft, objectives.mse, True, 1000, 8000),
             Recipe(_soft, objectives.energy, True, 2000, 14_000),
             # likelihood alone does not leave the collapse of §10.4, so the energy score goes first
-            Recipe(_soft, objectives.likelihood, True, 500, 3000, 5e-4, 32, ("soft_energy", 5000)),
+            Recipe(
+                _soft, objectives.likelihood, True, 500, 3000, 5e-4, 32, ("soft_energy", 2000, 5000)
+            ),
             Recipe(_finite, objectives.likelihood, False, 2500, 10_000, 4e-3),
             Recipe(_wide, objectives.mse, True, 1000, 8000),
             Recipe(_no_noise, objectives.mse, True, 1000, 8000),
@@ -209,15 +212,15 @@ def train(
     start: Denoiser = untrained(name, mixture, seed=seed)
     opening: Fit | None = None
     if recipe.opening is not None:
-        first, count = recipe.opening
+        first, *counts = recipe.opening
         opening = train(
             first,
             mixture,
-            steps=count if steps is None else steps,
+            steps=counts[budget == "long"] if steps is None else steps,
             seed=seed,
             latents=objectives.LATENTS,
             device=device,
-            folder=None if folder is None else f"{os.fspath(folder)}-opening",
+            folder=None if folder is None else Path(folder) / "opening",
             resume=resume,
             progress=progress,
         )

@@ -56,7 +56,7 @@ class SweepConfig:
         seed: Seed of everything drawn at random, or several.
         no_train: Measure what is known in closed form; train nothing.
         budget: short trains for a minute or two and shows the outline, no accuracy promised; long
-            takes about 20 minutes on two cores and gives intervals.
+            takes about 45 minutes on two cores and gives intervals.
         learned: Networks to train. None: gaussian, soft_mse, soft_energy and finite_mixture, and
             with the long budget gaussian_full, soft_likelihood and the controls gaussian_wide (as
             many parameters as the soft mixture) and soft_no_noise.
