@@ -76,7 +76,7 @@ class Cell:
     def draws(self, steps: int) -> int:
         """Number of draws at T = ``steps``: fewer for each where the steps are many and small."""
         if self.training is not None:
-            return self.samples if steps <= MEASURED_STEPS else max(256, self.samples // 2)
+            return self.samples if steps <= MEASURED_STEPS else max(128, self.samples // 2)
         return max(SAMPLES // 8, min(self.samples, 32 * self.samples // steps))
 
     @property
@@ -153,12 +153,12 @@ MEASURED_STEPS = 32
 
 SECONDS: dict[str, dict[str, tuple[float, float]]] = {
     "short": {
-        "gaussian": (12, 0.1),
+        "gaussian": (25, 0.05),
         "gaussian_full": (20, 0.1),
-        "soft_mse": (15, 0.2),
-        "soft_energy": (50, 0.4),
+        "soft_mse": (15, 0.1),
+        "soft_energy": (60, 0.3),
         "soft_likelihood": (90, 0.4),
-        "finite_mixture": (15, 0.1),
+        "finite_mixture": (24, 0.1),
         "gaussian_wide": (10, 0.1),
         "soft_no_noise": (12, 0.1),
     },
@@ -223,7 +223,9 @@ def make_cells(
 def _learned_samples(arm: str, budget: str) -> int:
     """Draws for each step that is measured: each costs a soft mixture R evaluations."""
     if arm in ("soft_energy", "soft_likelihood"):
-        return 1024 if budget == "long" else 512
+        return 1024 if budget == "long" else 192
+    if budget == "short":
+        return SAMPLES // 8 if arm.startswith("soft") else SAMPLES // 2
     return 2 * SAMPLES
 
 

@@ -49,6 +49,10 @@ try:
 except ImportError:  # not on Windows: two cells may then train the same network, to the same end
     fcntl = None  # type: ignore[assignment]
 
+SHARE_EFFORT = {"short": (8, 256, 8), "long": (MEASURED_STEPS, 512, 16)}
+"""For the share of the posterior variance that a latent carries, by budget: levels of long chains,
+draws of x_t at each, and of η at each x_t."""
+
 LAST = 100
 """Training steps over which the last loss is averaged."""
 
@@ -114,7 +118,8 @@ def learn(cell: Cell, mixture: GaussianMixture, folder: Path | None) -> Fit:
 
 def measure_learned(cell: Cell, mixture: GaussianMixture, run: Fit, steps: int) -> Row:
     """One row: local errors of a learned denoiser at T = ``steps``, in nats; no global error."""
-    begin = time.perf_counter()
+    begin, training = time.perf_counter(), cell.training
+    assert training is not None
     schedule, draws = Schedule.named(cell.schedule, steps), cell.draws(steps)
     seed = seed_of(cell.training_identity, cell.schedule, steps)
     generator = torch.Generator().manual_seed(seed)
@@ -122,9 +127,10 @@ def measure_learned(cell: Cell, mixture: GaussianMixture, run: Fit, steps: int) 
     share = None
     soft = run.denoiser if isinstance(run.denoiser, SoftMixture) else None
     if soft is not None:
-        levels = schedule.snr[1 :: max(1, steps // MEASURED_STEPS)]
+        levels, samples, latents = SHARE_EFFORT[training.budget]
+        chain = Schedule.from_snr(schedule.snr[1 :: max(1, steps // levels)])
         shares = latent_share(
-            mixture, Schedule.from_snr(levels), soft, samples=512, latents=16, generator=generator
+            mixture, chain, soft, samples=samples, latents=latents, generator=generator
         )
         share = shares[int(shares.value.argmax())]
     return _row(

@@ -30,6 +30,9 @@ from smdtheory.models.recipes import RECIPES, TRAINED, WIDTH, parameters_of, unt
 from smdtheory.models.training import Training
 from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_moments
 
+BATCH = 256
+"""Draws in a training step, the same for every network."""
+
 SIZES = ((100_000, 8, 2), (20_000, 49, 2), (5_000, 16, 32), (2_000, 10, 256))
 
 
@@ -168,7 +171,7 @@ def posterior() -> None:
 
 
 def training() -> None:
-    """Training steps of the recipes at equal width, as the recipes train."""
+    """Training steps of the recipes at equal width and equal batch."""
     mixture = presets.ring(8)
     runs = {"gaussian": 1, "soft_mse": 1, "soft_energy": DRAWS}
     steps = []
@@ -176,7 +179,7 @@ def training() -> None:
         recipe = RECIPES[name]
         settings = Settings(
             steps=10_000,
-            batch=recipe.batch,
+            batch=BATCH,
             learning_rate=recipe.learning_rate,
             weight_decay=0.0,
             warmup=100,
@@ -188,7 +191,7 @@ def training() -> None:
         made = untrained(name, mixture)
         steps.append(Training(made, mixture, recipe.objective, settings, torch.device("cpu")))
     times = medians(*(run.advance for run in steps), turns=6, calls=10)
-    print(f"training, ring of 8, width {WIDTH}, batches of {RECIPES['gaussian'].batch}:")
+    print(f"training, ring of 8, width {WIDTH}, batches of {BATCH}:")
     for run, seconds, (name, evaluations) in zip(steps, times, runs.items(), strict=True):
         print(
             f"  {name:>12} {1 / seconds:6.0f} steps/s, {times[0] / seconds:.2f} × gaussian's "
