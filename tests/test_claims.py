@@ -307,13 +307,17 @@ class TestCommand:
         [
             (["--only", "bridges"], "Perhaps you meant 'bridge'"),
             (["--rows", "missing.csv"], "missing.csv"),
-            (["--out", ""], "out must be a path"),
         ],
     )
     def test_wrong_input(self, monkeypatch, capsys, arguments, message):
         status, said = self.run(monkeypatch, capsys, *arguments)
         assert status == 2
         assert message in said.err
+
+    @pytest.mark.parametrize("name", ["out", "rows"])
+    def test_empty_paths(self, name):
+        with pytest.raises(ValueError, match=f"{name} must be a path"):
+            command.AuditConfig(**{name: ""})
 
     def test_rows_of_something_else(self, monkeypatch, capsys, tmp_path):
         path = tmp_path / "rows.csv"
