@@ -92,7 +92,10 @@ def test_modules_that_are_run_exist():
     modules = set(re.findall(r"python -m (smdtheory\S*)", README))
     assert modules
     for module in modules:
-        assert importlib.util.find_spec(f"{module}.__main__") or importlib.util.find_spec(module)
+        found = importlib.util.find_spec(module)
+        assert found, module
+        package = found.submodule_search_locations is not None
+        assert not package or importlib.util.find_spec(f"{module}.__main__"), module
 
 
 def test_notation_names_what_there_is():
