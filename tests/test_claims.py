@@ -314,6 +314,11 @@ class TestCommand:
         assert status == 2
         assert message in said.err
 
+    @pytest.mark.parametrize("name", ["out", "rows"])
+    def test_empty_paths(self, name):
+        with pytest.raises(ValueError, match=f"{name} must be a path"):
+            command.AuditConfig(**{name: ""})
+
     def test_rows_of_something_else(self, monkeypatch, capsys, tmp_path):
         path = tmp_path / "rows.csv"
         path.write_text("arm,steps\nfull,3\n")
