@@ -244,8 +244,7 @@ class TestGaussianCells:
         means = [[2.0 * k] for k in range(len(weights))]
         mixture = GaussianMixture(weights, means, [0.04 * (k + 1) for k in range(len(weights))])
         chain, cells = Schedule.cosine(steps), GaussianCells(mixture)
-        # the panels of the quadrature end next to a jump, not at it
-        assert abs(float(transferred_error(mixture, chain, cells))) < 1e-5
+        assert abs(float(transferred_error(mixture, chain, cells))) < 1e-12
         assert float(local_error(mixture, chain, cells, 1)) > 1
 
     def test_one_gaussian_at_each_point(self):

@@ -18,9 +18,11 @@ WIDTH = 4.0
 """Panels are at most this many standard deviations of a kernel wide: 12 nodes then integrate a
 Gaussian to 5e-13, 8 nodes to 9e-8."""
 
-TAIL = 1e-4
-"""Largest of the last Legendre coefficients of a kernel's mean, in its standard deviations, and of
-its log standard deviation and relative weight, on a panel that need not be divided."""
+TAIL, EDGE_TAIL = 1e-4, 1e-3
+"""Of a kernel's mean, in its standard deviations, and of its log standard deviation and relative
+weight, on a panel that need not be divided: the largest of the last Legendre coefficients, and the
+largest miss at the ends of the panel of the polynomial through its nodes. Without the second, a
+jump between an end and the node next to it would not be seen."""
 
 MIN_WIDTH = 1e-6
 """A panel this short, in standard deviations, is not divided: a jump of the denoiser is there."""
@@ -122,7 +124,7 @@ def wanted_parts(
     """In how many parts to divide each panel, given the kernels that leave from its nodes.
 
     Args:
-        centre: means (P, order, K).
+        centre: means (P, 1 + order + 1, K) at the left end, the nodes and the right end.
         std: standard deviations, same shape.
         weight: weights, same shape.
         width: of the panels, (P,).
@@ -131,7 +133,8 @@ def wanted_parts(
         The number of parts, (P,), and whether a panel that is left whole holds a jump, (P,).
 
     Example:
-        >>> smooth = torch.linspace(0, 1, 12).double().reshape(1, 12, 1)
+        >>> nodes, _ = panel_rule(torch.zeros(1).double(), torch.ones(1).double(), 12)
+        >>> smooth = torch.cat([torch.zeros(1, 1), nodes, torch.ones(1, 1)], 1).unsqueeze(-1)
         >>> unit = torch.ones_like(smooth)
         >>> wanted_parts(10 * smooth, unit, unit, torch.ones(1).double())
         (tensor([3.], dtype=torch.float64), tensor([False]))
@@ -144,19 +147,24 @@ def wanted_parts(
     values = torch.where(used, values, 0.0)
     drift, stretch, _ = (values.amax(2) - values.amin(2)).amax(-1)
     need = torch.ceil(torch.maximum(drift / WIDTH, stretch / MAX_STRETCH)).clamp(1, MAX_PARTS)
-    parts = torch.maximum(need, 1 + (_tail(values) > TAIL).double())
+    parts = torch.maximum(need, 1 + _is_rough(values).double())
     short = width < MIN_WIDTH * torch.where(used[:, 0], narrowest, math.inf).amin(-1)
     return torch.where(short, 1.0, parts), short & (parts > 1)
 
 
-def _tail(values: Tensor) -> Tensor:
-    """The largest of the last three Legendre coefficients of (3, P, order, K) on a panel, (P,)."""
-    order = values.shape[2]
+def _is_rough(values: Tensor) -> Tensor:
+    """Whether some of (3, P, 1 + order + 1, K) do not follow polynomials on their panel, (P,)."""
+    order = values.shape[2] - 2
     nodes, weights = gauss_legendre(order)
-    degrees = torch.arange(order - 3, order, dtype=torch.float64)
+    degrees = torch.arange(order, dtype=torch.float64)
     rows = torch.stack([torch.special.legendre_polynomial_p(nodes, n) for n in degrees])
     rows = rows * weights * (degrees + 0.5).unsqueeze(-1)
-    return torch.einsum("nx,vpxk->vpnk", rows, values).abs().amax((0, 2, 3))
+    signs = 1 - 2 * (degrees % 2)  # P_n(−1), and P_n(1) = 1
+    ends = torch.stack([signs @ rows, rows.sum(0)])
+    inside, outside = values[:, :, 1:-1], values[:, :, [0, -1]]
+    tail = torch.einsum("nx,vpxk->vpnk", rows[-3:], inside).abs().amax((0, 2, 3))
+    miss = (torch.einsum("ex,vpxk->vpek", ends, inside) - outside).abs().amax((0, 2, 3))
+    return (tail > TAIL) | (miss > EDGE_TAIL)
 
 
 def panel_rule(left: Tensor, right: Tensor, order: int) -> tuple[Tensor, Tensor]:

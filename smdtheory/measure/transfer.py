@@ -178,11 +178,12 @@ class _Transfer:
         finished: list[tuple[Tensor, ...]] = []
         while len(left):
             nodes, weights = panel_rule(left, right, order)
-            law = self._law(nodes.flatten(), t)
-            panel = _Kernels(*(v.reshape(len(left), order, -1) for v in vars(law).values()))
-            parts, jump = wanted_parts(panel.centre, panel.std, panel.mass, right - left)
+            places = torch.cat([left.unsqueeze(-1), nodes, right.unsqueeze(-1)], -1)
+            law = vars(self._law(places.flatten(), t)).values()
+            panel = [v.reshape(*places.shape, -1) for v in law]
+            parts, jump = wanted_parts(*panel, right - left)
             done = parts == 1
-            entries = left, right, jump, nodes, weights, *vars(panel).values()
+            entries = left, right, jump, nodes, weights, *(v[:, 1:-1] for v in panel)
             finished.append(tuple(v[done] for v in entries))
             left, right = divided(left[~done], right[~done], parts[~done])
         left, right, jump, nodes, weights, *rest = (
