@@ -196,6 +196,8 @@ def test_the_caps_say_why_there_is_none():
         witness(5.0, CHAIN, "isotropic", steps=[3], max_dim=2)
     with pytest.raises(NoWitnessError, match="as sharp as that"):
         witness(1.0, Schedule.from_snr([1e70]), "full")
+    with pytest.raises(NoWitnessError, match=r"in float64\. Ask for fewer t"):
+        witness(10.0, Schedule.from_snr([1e40, 1e20, 1.0]), "full", max_dim=1)
 
 
 @pytest.mark.parametrize("max_dim", [None, 1000])

@@ -180,10 +180,10 @@ class _Transfer:
             nodes, weights = panel_rule(left, right, order)
             places = torch.cat([left.unsqueeze(-1), nodes, right.unsqueeze(-1)], -1)
             law = vars(self._law(places.flatten(), t)).values()
-            panel = [v.reshape(*places.shape, -1) for v in law]
-            parts, jump = wanted_parts(*panel, right - left)
+            centre, std, mass = (v.reshape(*places.shape, -1) for v in law)
+            parts, jump = wanted_parts(centre, std, mass, right - left)
             done = parts == 1
-            entries = left, right, jump, nodes, weights, *(v[:, 1:-1] for v in panel)
+            entries = left, right, jump, nodes, weights, *(v[:, 1:-1] for v in (centre, std, mass))
             finished.append(tuple(v[done] for v in entries))
             left, right = divided(left[~done], right[~done], parts[~done])
         left, right, jump, nodes, weights, *rest = (

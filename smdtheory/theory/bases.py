@@ -97,7 +97,8 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
         asked: the t, in order.
 
     Raises:
-        NoWitnessError: if some step is so short that nothing positive is certified.
+        NoWitnessError: if some step is so short that nothing positive is certified, or the levels
+            are so far apart that float64 cannot hold the pairs.
 
     Example:
         >>> pairs(1.0, Schedule.cosine(3), [1, 2, 3]).copies
@@ -114,7 +115,14 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
     width = math.sqrt(variance + high**2)
     means = _apart(halves[kept], GAP * width)
     base = GaussianMixture(weights.repeat_interleave(2) / 2, means.unsqueeze(-1), variance)
-    found = _errors(0.5 * (means[1::2] - means[::2]), variance, snr, t)
+    held = 0.5 * (means[1::2] - means[::2])
+    if not bool((held > 0).all()):
+        raise NoWitnessError(
+            f"No witness with all of these t: modes {2 * float(halves[kept][0]):.0e} apart cannot stand "
+            f"{GAP * width:.0e} from others in float64. Ask for fewer t, or take levels of "
+            "signal-to-noise ratio that are less far apart."
+        )
+    found = _errors(held, variance, snr, t)
     value = found.value @ weights - _overlap(means, width)
     error = found.error @ weights + ROUNDING * (1 + value.abs())
     copies = copies_needed(level, float((value - error).min()))
