@@ -17,13 +17,13 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from smdtheory import options
+from smdtheory.command import DONE, FAILED, guarded, parse
 from smdtheory.files import write_atomically
 from smdtheory.theory.claims.registry import STATEMENTS, check_names
 
 if TYPE_CHECKING:
     from smdtheory.theory.claims.finding import Finding
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 WIDTH = 100
 STORED = Path(__file__).parents[1] / "notebooks" / "rows" / "ring-8_long.csv"
 """Rows of a long sweep on the ring of 8 that come with the repository."""
@@ -79,16 +79,10 @@ def main() -> int:
     0: every statement has its verdict. 1: a check failed, or the folder could not be written.
     2: wrong input. 130: stopped by Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        return _run(_parse())
-    except (ValueError, TypeError) as error:
-        return _say(f"error: {error}", WRONG)
-    except OSError as error:
-        return _say(f"error: {error}", FAILED)
-    except KeyboardInterrupt:
-        return _say("\nStopped; nothing is written before the end.", INTERRUPTED)
+    return guarded(
+        lambda: _run(parse(AuditConfig, "smdtheory.audit")),
+        stopped="Nothing is written before the end.",
+    )
 
 
 def headline(finding: Finding) -> str:
@@ -153,16 +147,6 @@ def section(finding: Finding) -> list[str]:
     return lines
 
 
-def _parse() -> AuditConfig:
-    import tyro
-
-    return tyro.cli(
-        AuditConfig,
-        prog="python -m smdtheory.audit",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-    )
-
-
 def _run(config: AuditConfig) -> int:
     from smdtheory.theory.claims import audit  # imports torch
 
@@ -211,11 +195,6 @@ def _rows(path: Path | None) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
 def _paragraph(text: str, *quotes: str) -> str:
     start, end = quotes or ("", "")
     return fill(start + text + end, WIDTH, initial_indent="  ", subsequent_indent="  ")
-
-
-def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

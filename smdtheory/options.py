@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+
+def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[str, ...]:
+    """Names out of those that there are, each once.
+
+    Raises:
+        ValueError: if one is not; the message has the nearest.
+
+    Example:
+        >>> choices("shape", ["ring", "grid", "ring"], ["ring", "grid", "line"])
+        ('ring', 'grid')
+    """
+    known, found = tuple(allowed), tuple(values)
+    for value in found:
+        if value not in known:
+            near = get_close_matches(str(value), known, n=1)
+            hint = f" Perhaps you meant {near[0]!r}." if near else ""
+            raise ValueError(f"{name} must be among {', '.join(known)}; received {value!r}.{hint}")
+    return tuple(dict.fromkeys(found))
 
 
 def device(value: Any) -> str:

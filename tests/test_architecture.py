@@ -1,7 +1,7 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
-checks, families, files, options <- estimate, schedule <- truth <- models <- measure <- theory <-
-sweep, toy. The plots stand apart.
+checks, command, families, files, options <- estimate, schedule <- truth <- models <- measure <-
+theory <- sweep, toy. The plots stand apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGE = Path(smdtheory.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 LAYERS = [
-    {"checks", "families", "files", "options"},
+    {"checks", "command", "families", "files", "options"},
     {"estimate", "schedule"},
     {"truth"},
     {"models"},

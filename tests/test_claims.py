@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from commands import help_of, status_here
 
 from smdtheory import Schedule, presets
 from smdtheory import audit as command
@@ -270,12 +271,12 @@ def test_widest_exact_kernel_by_the_posterior_itself(s):
 
 class TestCommand:
     def run(self, monkeypatch, capsys, *arguments):
-        monkeypatch.setattr("sys.argv", ["smdtheory.audit", *arguments])
-        try:
-            status = command.main()
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr()
+        return status_here(monkeypatch, command.main, *arguments), capsys.readouterr()
+
+    def test_help_imports_nothing_heavy(self):
+        said = help_of("smdtheory.audit")
+        for flag in ("--only", "--rows", "--out", "--checks"):
+            assert flag in said
 
     def test_prints_and_writes(self, monkeypatch, capsys, tmp_path):
         out = ["--out", str(tmp_path)]

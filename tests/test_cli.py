@@ -12,40 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import help_of, ran
 
 from smdtheory.sweep import __main__, run, run_sweep, store
 
-COMMAND = [sys.executable, "-m", "smdtheory.sweep"]
 QUICK = ["--modes", "3", "--iterations", "1", "4", "--families", "full", "--workers", "1",
          "--no-train"]  # fmt: skip
 
 
 def command(*options: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, options)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "100", "PYTHONUTF8": "1"},
-    )
+    return ran("smdtheory.sweep", *options, cwd=cwd)
 
 
 def test_help_imports_nothing_heavy():
-    program = (
-        "import sys, runpy; sys.argv = ['sweep', '--help']\n"
-        "try: runpy.run_module('smdtheory.sweep', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    said = help_of("smdtheory.sweep")
     for flag in ("--modes", "--shape", "--mixture", "--separation", "--std", "--dim", "--schedule",
                  "--iterations", "--families", "--seed", "--workers", "--out", "--dry-run",
                  "--no-figure"):  # fmt: skip
-        assert flag in done.stdout
-    assert "--no-dry-run" not in done.stdout
+        assert flag in said
+    assert "--no-dry-run" not in said
 
 
 @pytest.mark.parametrize(
@@ -196,7 +181,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on(
     options = ["--modes", "2", "3", "--iterations", "1", "3", "--workers", "2", "--no-figure",
                "--no-train", "--out", str(tmp_path / "out")]  # fmt: skip
     process = subprocess.Popen(
-        [*COMMAND, *options],
+        [sys.executable, "-m", "smdtheory.sweep", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

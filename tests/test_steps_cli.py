@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import help_of, ran, status_here
 
 from smdtheory import presets
 from smdtheory.measure import best_gaussian_errors
@@ -20,43 +20,22 @@ from smdtheory.steps import __main__
 from smdtheory.steps.config import StepsConfig
 from smdtheory.steps.data import check_samples, fit_samples, read_samples
 
-COMMAND = [sys.executable, "-m", "smdtheory.steps"]
 LINE = ["--shape", "line", "--modes", "2"]
 
 
 def command(*options: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, options)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "COLUMNS": "100", "PYTHONUTF8": "1"},
-    )
+    return ran("smdtheory.steps", *options, cwd=cwd)
 
 
 def run_here(monkeypatch, *options: object) -> int:
-    """The command in this process."""
-    monkeypatch.setattr(sys, "argv", ["steps", *map(str, options)])
-    try:
-        return __main__.main()
-    except SystemExit as end:  # the parser's own
-        return int(end.code or 0)
+    return status_here(monkeypatch, __main__.main, *options)
 
 
 def test_help_imports_nothing_heavy():
-    program = (
-        "import sys, runpy; sys.argv = ['steps', '--help']\n"
-        "try: runpy.run_module('smdtheory.steps', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    said = help_of("smdtheory.steps")
     for flag in ("--error", "--modes", "--shape", "--mixture", "--data", "--separation", "--std",
                  "--dim", "--schedule", "--families", "--seed", "--out"):  # fmt: skip
-        assert flag in done.stdout
+        assert flag in said
 
 
 @pytest.fixture(scope="module")

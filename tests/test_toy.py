@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import help_of, status_here
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
 
@@ -43,13 +42,8 @@ def options(**changes: object) -> list[str]:
     return found
 
 
-def run_here(monkeypatch, *arguments: object) -> int:
-    """The command in this process."""
-    monkeypatch.setattr(sys, "argv", ["toy", *map(str, arguments)])
-    try:
-        return __main__.main()
-    except SystemExit as end:
-        return int(end.code or 0)
+def run_here(monkeypatch, *options: object) -> int:
+    return status_here(monkeypatch, __main__.main, *options)
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +57,11 @@ def finished(tmp_path_factory):
 
 
 def test_help_imports_nothing_heavy():
-    program = (
-        "import sys, runpy; sys.argv = ['toy', '--help']\n"
-        "try: runpy.run_module('smdtheory.toy', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    said = help_of("smdtheory.toy")
     for flag in ("--steps", "--iterations", "--panels", "--draws", "--samples", "--seed",
                  "--device", "--out", "--no-figure"):  # fmt: skip
-        assert flag in done.stdout
-    assert "--no-no-figure" not in done.stdout
+        assert flag in said
+    assert "--no-no-figure" not in said
 
 
 @pytest.mark.parametrize(

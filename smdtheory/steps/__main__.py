@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from smdtheory.command import DONE, FAILED, guarded, parse
 from smdtheory.files import write_atomically
 from smdtheory.steps.config import StepsConfig
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from smdtheory.theory.spacings import GridGain
     from smdtheory.truth.mixture import GaussianMixture
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
 
 def main() -> int:
     """Parse, compute, print; return the exit status.
@@ -24,25 +23,9 @@ def main() -> int:
     0: answered. 1: no family reaches the error, or the file could not be written. 2: wrong input.
     130: stopped by Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        return _run(_parse())
-    except (ValueError, TypeError, ImportError) as error:
-        return _say(f"error: {error}", WRONG)
-    except OSError as error:
-        return _say(f"error: {error}", FAILED)
-    except KeyboardInterrupt:
-        return _say("\nStopped; nothing is written before the end.", INTERRUPTED)
-
-
-def _parse() -> StepsConfig:
-    import tyro
-
-    return tyro.cli(
-        StepsConfig,
-        prog="python -m smdtheory.steps",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+    return guarded(
+        lambda: _run(parse(StepsConfig, "smdtheory.steps")),
+        stopped="Nothing is written before the end.",
     )
 
 
@@ -96,11 +79,6 @@ def _mixture(config: StepsConfig) -> tuple[GaussianMixture, str, DataFit | None]
         mixture, spec = mixtures.load(config.mixture)
         return mixture, spec.label, None
     return mixtures.build(config.spec), config.spec.label, None
-
-
-def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

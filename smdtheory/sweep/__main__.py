@@ -7,10 +7,18 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from smdtheory.command import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    WRONG,
+    parse,
+    replace_unprintable,
+    say,
+)
 from smdtheory.sweep.cells import Plan, make_plan
 from smdtheory.sweep.config import SweepConfig
-
-DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,33 +32,22 @@ def main() -> int:
     130, 143: stopped by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    replace_unprintable()
     plan = None
     try:
         try:
-            plan = make_plan(_parse())
+            plan = make_plan(parse(SweepConfig, "smdtheory.sweep"))
         except (ValueError, TypeError) as error:
-            return _say(f"error: {error}", WRONG)
+            return say(f"error: {error}", WRONG)
         return _run(plan)
     except OSError as error:
-        return _say(f"error: {error}. {_kept(plan)}", FAILED)
+        return say(f"error: {error}. {_kept(plan)}", FAILED)
     except KeyboardInterrupt as stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        return _say(
+        return say(
             f"\nStopped. {_kept(plan)}", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         )
-
-
-def _parse() -> SweepConfig:
-    import tyro
-
-    return tyro.cli(
-        SweepConfig,
-        prog="python -m smdtheory.sweep",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-    )
 
 
 def _run(plan: Plan) -> int:
@@ -65,7 +62,7 @@ def _run(plan: Plan) -> int:
     outcome = execute(plan)
     print(report.closing(outcome.rows, outcome.files))
     if outcome.failures:
-        return _say(report.failures(outcome.failures, len(plan.cells)), FAILED)
+        return say(report.failures(outcome.failures, len(plan.cells)), FAILED)
     return DONE
 
 
@@ -77,11 +74,6 @@ def _kept(plan: Plan | None) -> str:
         f"{rows} of {wanted} rows are finished and kept in {plan.store.folder}; "
         "the same command goes on from there."
     )
-
-
-def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr, flush=True)
-    return status
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -108,16 +107,16 @@ class SweepConfig:
         for name, least in (("modes", 1), ("iterations", 1), ("seed", 0)):
             put(name, _whole_numbers(name, getattr(self, name), least))
         put("iterations", tuple(sorted(self.iterations)))
-        _choices("shape", (self.shape,), get_args(Shape))
+        options.choices("shape", (self.shape,), get_args(Shape))
         for name, allowed in (("schedule", get_args(ScheduleName)), ("families", FAMILIES)):
             values = _several(name, getattr(self, name))
-            put(name, _choices(name, values, allowed))
+            put(name, options.choices(name, values, allowed))
         for name in ("separation", "std"):
             if getattr(self, name) is not None:
                 put(name, _positive(name, getattr(self, name)))
-        _choices("budget", (self.budget,), get_args(Budget))
+        options.choices("budget", (self.budget,), get_args(Budget))
         if self.learned is not None:
-            put("learned", _choices("learned", _several("learned", self.learned), LEARNED))
+            put("learned", options.choices("learned", _several("learned", self.learned), LEARNED))
         put("device", options.device(self.device))
         for name in ("dim", "workers", "repeats"):
             if getattr(self, name) is not None:
@@ -272,14 +271,3 @@ def _positive(name: str, value: Any) -> float:
             "Leave it out for the default."
         )
     return number
-
-
-def _choices(name: str, values: tuple[Any, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if value not in allowed:
-            near = get_close_matches(str(value), allowed, n=1)
-            hint = f" Perhaps you meant {near[0]!r}." if near else ""
-            raise ValueError(
-                f"{name} must be among {', '.join(allowed)}; received {value!r}.{hint}"
-            )
-    return tuple(dict.fromkeys(values))

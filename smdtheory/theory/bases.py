@@ -117,8 +117,9 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
     base = GaussianMixture(weights.repeat_interleave(2) / 2, means.unsqueeze(-1), variance)
     held = 0.5 * (means[1::2] - means[::2])
     if not bool((held > 0).all()):
+        closest = 2 * float(halves[kept][0])
         raise NoWitnessError(
-            f"No witness with all of these t: modes {2 * float(halves[kept][0]):.0e} apart cannot stand "
+            f"No witness with all of these t: modes {closest:.0e} apart cannot stand "
             f"{GAP * width:.0e} from others in float64. Ask for fewer t, or take levels of "
             "signal-to-noise ratio that are less far apart."
         )

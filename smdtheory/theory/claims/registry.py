@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+from smdtheory import options
 
 if TYPE_CHECKING:
     from smdtheory.theory.claims.finding import Finding
@@ -49,14 +50,7 @@ def check_names(names: Any) -> tuple[str, ...]:
     found = (names,) if isinstance(names, str) else tuple(names)
     if not found:
         raise ValueError("name at least one statement; received none. For example: posterior")
-    for name in found:
-        if name not in STATEMENTS:
-            near = get_close_matches(str(name), STATEMENTS, n=1)
-            hint = f" Perhaps you meant {near[0]!r}." if near else ""
-            raise ValueError(
-                f"a statement must be among {', '.join(STATEMENTS)}; received {name!r}.{hint}"
-            )
-    return tuple(dict.fromkeys(found))
+    return options.choices("a statement", found, STATEMENTS)
 
 
 def audit(
