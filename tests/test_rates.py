@@ -26,6 +26,7 @@ from smdtheory.theory import (
     measured_exponent,
     predicted_errors,
     rate,
+    rates,
 )
 from smdtheory.theory.leading import EULER
 from smdtheory.truth.curves import curves_of
@@ -288,6 +289,16 @@ def test_constants_of_the_line():
     assert 1.001 < 1600 * total / float(found.constant) < 1.0012
     assert found.steps(total) == pytest.approx(1600, rel=2e-3)
     assert rate(LINE, "cosine", "full").steps(1e-6) == pytest.approx(math.sqrt(77.2856e6), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cosine", "sigmoid"])
+def test_what_lies_below_the_flattest_level_is_made_up_for(name, monkeypatch):
+    line = presets.line(4).standardized()
+    known = rates.rate(line, name, "isotropic").constant
+    monkeypatch.setattr(rates, "FLATTEST", 0.1)
+    found = rates.rate(line, name, "isotropic").constant
+    assert abs(float(found) - float(known)) < float(found.error) + float(known.error)
+    assert float(found.error) < 1e-5 * float(found)
 
 
 def test_a_chain_of_fixed_ends_has_no_rate():

@@ -6,8 +6,11 @@ import itertools
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
+from scipy.special import ndtr
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule
 from smdtheory.measure import best_gaussian_errors, local_error
@@ -17,6 +20,7 @@ from smdtheory.theory import (
     NoWitnessError,
     dimension_cap,
     fixed_variance_floor,
+    global_floor,
     global_witness,
     locally_best_floor,
     pair_error,
@@ -248,6 +252,24 @@ def test_it_grows_by_log_ten_for_each_tenth_of_the_std():
     rises = [b - a for a, b in itertools.pairwise(floors)]
     assert all(2.2 < rise < math.log(10) for rise in rises)
     assert exact == pytest.approx([3.912, 6.215, 8.517], abs=1e-3)
+
+
+@pytest.mark.parametrize("tau", [1.0, 10.0, 1e3])
+@pytest.mark.parametrize("std", [0.1, 1e-2, 1e-4])
+def test_the_bands_of_the_locally_best_hold_no_more_than_the_bound(tau, std):
+    q = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], std**2)
+    x = np.linspace(-9, 9, 20_001)
+    law = BestGaussian(q, "full")(torch.tensor(x).unsqueeze(-1), 1 / tau, torch.inf)
+    mean = law.means[:, 0, 0].numpy()
+    deviation = law.spectral.diagonals()[:, 0, 0].sqrt().numpy()
+    for k in (1.0, 3.0):
+        held = sum(
+            ndtr((mode + k * std - mean) / deviation) - ndtr((mode - k * std - mean) / deviation)
+            for mode in (-1.0, 1.0)
+        )
+        exact = trapezoid(held * np.exp(-0.5 * x**2), x) / np.sqrt(2 * np.pi)
+        bound = global_floor._band_mass(k, 1.0, std, tau)
+        assert exact <= bound <= 3 * exact
 
 
 def test_no_global_witness_against_all():
