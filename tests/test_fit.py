@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from smdtheory import GaussianMixture
 from smdtheory.models import Denoiser, checkpoint
 from smdtheory.models.configuration import Settings
-from smdtheory.models.fit import Fit, fit, load
+from smdtheory.models.fit import fit, load
+from smdtheory.models.loop import Fit
 from smdtheory.models.training import Training, learning_rate_factor, levels, noised
 from smdtheory.truth.spectral import SpectralCovariance
 

@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from smdtheory.checks import instance, integer, shown
 from smdtheory.models import checkpoint
-from smdtheory.models.checkpoint import Checkpoint, Configuration
 from smdtheory.models.configuration import Data, Objective, Settings, configuration_of, shapes_of
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.models.training import DivergedError, Training, part
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A trained denoiser.
-
-    Attributes:
-        denoiser: a copy with the averaged parameters, in evaluation mode, where it was trained.
-        losses: (steps,) float64, the loss of each step.
-        steps: how many were taken.
-        seconds: how long they took, those before it was stopped included.
-        folder: where the checkpoints are, if anywhere.
-    """
-
-    denoiser: Denoiser
-    losses: Tensor
-    steps: int
-    seconds: float
-    folder: Path | None
-
-    def after(self, opening: Fit) -> Fit:
-        """This run with the steps, losses and time of the one that it started from."""
-        return replace(
-            self,
-            losses=torch.cat([opening.losses, self.losses]),
-            steps=opening.steps + self.steps,
-            seconds=opening.seconds + self.seconds,
-        )
+from smdtheory.models.loop import Fit, complete
+from smdtheory.models.training import Training, part
 
 
 def fit(
@@ -157,27 +120,10 @@ def fit(
         seed=seed,
     )
     configuration = configuration_of(_check_denoiser(denoiser), data, objective, settings)
-    every = integer("every", every, low=1)
-    if not (isinstance(resume, bool) or resume == "fallback"):
-        raise ValueError(f"resume must be True, False or 'fallback'; received {shown(resume)}")
-    if not (progress is None or isinstance(progress, bool)):
-        raise TypeError(f"progress must be True, False or None; received {shown(progress)}")
-    training = Training(denoiser, data, objective, settings, _check_device(device))
-    where = None if folder is None else checkpoint.open_folder(folder)
-    found = None if where is None else checkpoint.latest(where, configuration, resume)
-    if found is not None:
-        training.restore(found.tensors)
-    seconds = 0.0 if found is None else found.seconds
-    try:
-        seconds = _run(training, where, configuration, every, seconds, progress)
-    except DivergedError as error:
-        raise DivergedError(
-            f"training must stay finite; {error}. A learning rate too high (here "
-            f"{settings.learning_rate:g}) or a level in log_snr at which the objective overflows "
-            f"are the usual causes: lower learning_rate or clip, or narrow log_snr. {_left(where)}"
-        ) from error
-    losses = torch.tensor(training.losses, dtype=torch.float64)
-    return Fit(training.average, losses, len(losses), seconds, where)
+    training = Training(denoiser, data, objective, settings, check_device(device))
+    return complete(
+        training, configuration, folder=folder, every=every, resume=resume, progress=progress
+    )
 
 
 def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
@@ -211,84 +157,6 @@ def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
     return denoiser.eval()
 
 
-def _run(
-    training: Training,
-    folder: Path | None,
-    configuration: Configuration,
-    every: int,
-    seconds: float,
-    progress: bool | None,
-) -> float:
-    """Take the steps that are left; return how long all of them took."""
-    start = time.perf_counter() - seconds
-    steps, done = training.settings.steps, len(training.losses)
-    device = training.device
-    own = [device.index] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(own),
-        torch.enable_grad(),
-        _interrupts_held() as interrupts,
-        tqdm(
-            total=steps,
-            initial=done,
-            disable=None if progress is None else not progress,
-            leave=False,
-        ) as bar,
-    ):
-        while done < steps:
-            training.advance()
-            done += 1
-            stop = bool(interrupts)
-            due = stop or done == steps or done % every == 0
-            if due:
-                tensors = training.tensors()
-                seconds = time.perf_counter() - start
-                if folder is not None:
-                    checkpoint.save(folder, Checkpoint(done, seconds, configuration, tensors))
-            text = f"loss {training.losses[-1]:.4g}, learning rate {training.rate:.1e}"
-            bar.set_postfix_str(text, refresh=due)
-            bar.update()
-            if stop:
-                raise KeyboardInterrupt(f"stopped after step {done} of {steps}. {_left(folder)}")
-    return seconds
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
-    """Collect a Ctrl-C, so that no step is cut in two; a second one is not held.
-
-    Only Python's own handling is replaced: a program that has its own, or ignores them, keeps it.
-    """
-    received: list[int] = []
-    usual = signal.default_int_handler
-    own = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is usual
-    )
-
-    def hold(signum: int, frame: Any) -> None:
-        received.append(signum)
-        signal.signal(signal.SIGINT, usual)
-
-    if own:
-        signal.signal(signal.SIGINT, hold)
-    try:
-        yield received
-    finally:
-        if own:
-            signal.signal(signal.SIGINT, usual)
-
-
-def _left(folder: Path | None) -> str:
-    """What is left of a run that ended early, in words."""
-    if folder is None:
-        return "Nothing was kept: with a folder, checkpoints are."
-    steps = checkpoint.steps_in(folder)
-    if not steps:
-        return f"There is no checkpoint yet in {folder}."
-    return f"The last checkpoint, of step {steps[0]}, is {checkpoint.path_of(folder, steps[0])}."
-
-
 def _check_denoiser(denoiser: Any) -> Denoiser:
     cure = "Derive from smdtheory.models.Denoiser and define x0(x_t, snr_t)."
     found = instance("denoiser", denoiser, Denoiser, cure)
@@ -300,7 +168,16 @@ def _check_denoiser(denoiser: Any) -> Denoiser:
     return found
 
 
-def _check_device(device: Any) -> torch.device:
+def check_device(device: Any) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if it is not there, or neither a CPU nor a CUDA device.
+
+    Example:
+        >>> check_device("cpu")
+        device(type='cpu')
+    """
     try:
         found = torch.empty(0, device=device).device  # names the card where "cuda" does not
     except (RuntimeError, TypeError, AssertionError) as error:

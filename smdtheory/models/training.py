@@ -129,18 +129,11 @@ class Training:
             ValueError: if their shapes are not, or the loss does not depend on the parameters.
             DivergedError: if the loss or its gradient is not finite; no parameter has changed.
         """
-        n, settings, generator = len(self.losses), self.settings, self.generator
-        self._seed(n)
-        x_0 = self._draw(settings.batch)
-        snr_t = levels(settings.batch, settings.log_snr, generator)
-        x_t = noised(x_0, snr_t, generator)
+        n, settings = len(self.losses), self.settings
         self.optimizer.zero_grad()
-        loss = _check_loss(self.objective(self.model, x_0, x_t, snr_t, generator))
-        value = float(loss.detach())
+        value, norm = self.differentiate(n)
         if not math.isfinite(value):
             raise DivergedError(f"the loss of step {n + 1} is {value}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip))
         if not math.isfinite(norm):
             raise DivergedError(
                 f"the gradient of step {n + 1} has norm {norm}, at a loss of {value:.6g}"
@@ -153,6 +146,23 @@ class Training:
         self.optimizer.step()
         self._update_average(averaging_weight(n, settings.ema))
         self.losses.append(value)
+
+    def differentiate(self, n: int) -> tuple[float, float]:
+        """The loss of step n, and the norm of its gradient, which is then clipped."""
+        self._seed(n)
+        loss = check_loss(self.objective(self.model, *self.batch(self.settings.batch)))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value, math.nan
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        return value, float(norm)
+
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
+        """What an objective is given besides the denoiser: x_0, x_t, γ_t, and the generator."""
+        x_0 = self._draw(count)
+        snr_t = levels(count, self.settings.log_snr, self.generator)
+        return x_0, noised(x_0, snr_t, self.generator), snr_t, self.generator
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of everything that the steps to come depend on, and of the losses, by name.
@@ -181,7 +191,7 @@ class Training:
             state.setdefault(int(index), {})[entry] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
-    def _seed(self, n: int) -> None:
+    def _seed(self, *n: int) -> None:
         """One seed for what is passed on, others for torch's own generators (dropout uses them).
 
         A generator on the CPU reads 32 bits of its seed: among 1e5 steps one may repeat another's
@@ -191,7 +201,7 @@ class Training:
         if self.device.type == "cuda":
             sources.append(torch.cuda.default_generators[self.device.index])
         for stream, source in enumerate(sources):
-            source.manual_seed(int(digest([self.settings.seed, n, stream])[:15], 16))
+            source.manual_seed(int(digest([self.settings.seed, *n, stream])[:15], 16))
 
     def _draw(self, count: int) -> Tensor:
         if isinstance(self.data, GaussianMixture):
@@ -218,7 +228,13 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: v for name, v in tensors.items() if name.startswith(prefix)}
 
 
-def _check_loss(loss: Any) -> Tensor:
+def check_loss(loss: Any) -> Tensor:
+    """``loss``, if it is a scalar with a gradient.
+
+    Raises:
+        TypeError: if it is no tensor.
+        ValueError: if it is no scalar, or does not depend on the parameters.
+    """
     cure = "objective(denoiser, x_0, x_t, snr_t, generator) gives the mean loss of the batch."
     checked: Tensor = instance("loss", loss, Tensor, cure)
     if checked.shape:

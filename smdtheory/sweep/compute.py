@@ -28,7 +28,7 @@ from smdtheory.measure import (
 )
 from smdtheory.models import SoftMixture, oracle
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.models.fit import Fit
+from smdtheory.models.loop import Fit
 from smdtheory.models.recipes import parameters_of, train
 from smdtheory.schedule import Schedule
 from smdtheory.sweep.cells import (
