@@ -232,9 +232,9 @@ def _array(note: Any) -> Tensor:
     if type(note) is not _Note:
         raise ValueError("its data are not an array")
     _, shape, dtype, fortran, content = note.state
-    if type(dtype) is not _Note or dtype.arguments[0] not in ("u1", b"u1") or fortran:
-        raise ValueError("its data are not bytes in rows")
+    if type(dtype) is not _Note or dtype.arguments[0] not in ("u1", b"u1"):
+        raise ValueError("its data are not bytes")
     if type(content) is not bytes or shape != (len(content) // 3072, 3072):
         raise ValueError("its data do not have shape (n, 3072)")
-    array = np.frombuffer(content, dtype=np.uint8).reshape(-1, *SHAPE)
-    return torch.from_numpy(array.copy())
+    array = np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")
+    return torch.from_numpy(array.copy(order="C").reshape(-1, *SHAPE))
