@@ -120,15 +120,16 @@ def _run(
     """Take the steps that are left, and keep what is due; return how long all of them took."""
     start = time.perf_counter() - seconds
     steps, done = training.settings.steps, len(training.losses)
-    device = training.device
+    device, (unit, size) = training.device, training.unit
     own = [device.index] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(own),
         torch.enable_grad(),
         _interrupts_held() as interrupts,
         tqdm(
-            total=steps,
-            initial=done,
+            total=steps * size,
+            initial=done * size,
+            unit=unit,
             disable=None if progress is None else not progress,
             leave=False,
         ) as bar,
@@ -143,7 +144,7 @@ def _run(
                 keep(done, seconds)
             text = f"loss {training.losses[-1]:.4g}, learning rate {training.rate:.1e}"
             bar.set_postfix_str(text, refresh=due)
-            bar.update()
+            bar.update(size)
             if stop:
                 raise KeyboardInterrupt(f"stopped after step {done} of {steps}. {_left(folder)}")
     return seconds

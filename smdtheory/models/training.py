@@ -119,6 +119,7 @@ class Training:
             self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.losses: list[float] = []
+        self.unit = "it", 1  # what a step is in a progress bar: so many of these
         self.rate = 0.0
 
     def advance(self) -> None:
