@@ -12,7 +12,6 @@ from smdtheory.models import (
     ShuffledLatent,
     SoftMixture,
     WithoutLatent,
-    ablation,
 )
 from smdtheory.models.ablation import others
 from smdtheory.models.networks import LevelFeatures
@@ -226,7 +225,7 @@ def test_shuffling_keeps_the_law_of_each_latent(monkeypatch):
             part.weight.zero_()
             part.bias.zero_()
         whole = ShuffledLatent(soft).x0(x_t, one).means
-        monkeypatch.setattr(ablation, "POINTS", 32)  # four points at a time
+        monkeypatch.setattr(SoftMixture, "points", 32)  # four points at a time
         parts = ShuffledLatent(soft).x0(x_t, one).means
         assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-4)
         own, guess = soft.x0(x_t, one).means, one.sqrt() / 2**0.5 * x_t.double()

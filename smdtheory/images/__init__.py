@@ -1,7 +1,11 @@
-"""Denoisers of images: what they are trained on, and what theory knows of it.
+"""Denoisers of images: do the findings on mixtures carry over?
 
-- ``data``: digits, CIFAR-10, a folder, or a mixture fitted to one of them.
-- ``low_rank``: that fit, mixtures of probabilistic principal components.
+- ``data``: digits, CIFAR-10, a folder, or a mixture fitted to one of them; ``low_rank`` is that
+  fit, mixtures of probabilistic principal components.
+- ``denoisers``: Gaussians and soft mixtures whose networks are U-Nets; all else is that of the
+  denoisers on vectors. ``unets`` has their sizes, ``networks`` what a latent tells them.
+- ``training``: in one process or several.
+- ``likelihood``: the nats that a denoiser needs for an image.
 """
 
 import lazy_loader as lazy

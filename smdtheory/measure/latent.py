@@ -151,7 +151,7 @@ def _carried(
     law = marginal_at(mixture.to("cpu", torch.float64), snr)
     x_t = law.sample(rules.SCRAMBLES * count, generator=generator)
     variances = []
-    for part in denoiser.units(*denoiser.flat(x_t, snr)).parts(POINTS // latents):
+    for part in denoiser.units(*denoiser.flat(x_t, snr)).parts(denoiser.together(latents)):
         shape = (len(part.inputs), latents, denoiser.noise)
         eta = torch.randn(shape, generator=generator).to(part.inputs)
         drawn = denoiser.draw(part, eta).double()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smdtheory.checks import instance
 from smdtheory.models.denoiser import Denoiser
-from smdtheory.models.soft_mixture import POINTS, SoftMixture
+from smdtheory.models.soft_mixture import SoftMixture
 from smdtheory.truth.mixture import GaussianMixture
 
 SEED = 0
@@ -51,7 +51,7 @@ class WithoutLatent(_Changed):
         soft = self.denoiser
         units = soft.units(*soft.flat(x_t, snr_t))
         eta = units.inputs.new_zeros(1, soft.noise)
-        drawn = torch.cat([soft.draw(part, eta) for part in units.parts(POINTS)])
+        drawn = torch.cat([soft.draw(part, eta) for part in units.parts(soft.points)])
         return soft.law(units, drawn, x_t.shape[:-1])
 
 
@@ -82,7 +82,7 @@ class ShuffledLatent(_Changed):
         """
         soft = self.denoiser
         units = soft.units(*soft.flat(x_t, snr_t))
-        eta, size = soft.eta(), POINTS // soft.latents
+        eta, size = soft.eta(), soft.together(soft.latents)
         other = others(len(units.inputs), soft.latents).to(units.inputs.device)
         drawn = []
         for part, rows in zip(units.parts(size), torch.split(other, size), strict=True):

@@ -189,3 +189,9 @@ def normal_log_density(gap: Tensor, factor: Tensor) -> Tensor:
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     square: Tensor = white.square().sum(-1)
     return -0.5 * (square + gap.shape[-1] * math.log(2 * math.pi)) - log_det
+
+
+def diagonal_log_density(gap: Tensor, std: Tensor) -> Tensor:
+    """log N(gap; 0, diag(std²)) for gap and standard deviations (..., d), shape (...,)."""
+    square: Tensor = (gap / std).square().sum(-1)
+    return -0.5 * (square + gap.shape[-1] * math.log(2 * math.pi)) - std.log().sum(-1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.checks import integer
+from smdtheory.models.configuration import Data
 from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
 from smdtheory.models.soft_mixture import soft_log_likelihood
 from smdtheory.truth.mixture import GaussianMixture
@@ -28,7 +29,7 @@ SMOOTHNESS = 300.0
 
 def calibrate(
     denoiser: LearnedDenoiser,
-    data: GaussianMixture,
+    data: Data,
     *,
     log_snr: tuple[float, float] | None = None,
     samples: int = 4096,
@@ -39,7 +40,8 @@ def calibrate(
     Args:
         denoiser: with a residual variance for each level: a soft mixture, or a Gaussian of kind
             ``level``.
-        data: q(x_0).
+        data: q(x_0), a mixture or ``data(count, generator)`` that returns x_0 (count, d), as in
+            :func:`smdtheory.models.fit.fit`; the generator is on the CPU.
         log_snr: least and largest log γ_t, those of training; all levels if absent. Beyond them
             log τ² goes on in a straight line.
         samples: pairs (x_0, x_t), at levels spread evenly over log γ.
@@ -77,7 +79,7 @@ def calibrate(
 @torch.no_grad()
 def _squares(
     denoiser: LearnedDenoiser,
-    data: GaussianMixture,
+    data: Data,
     log_snr: tuple[float, float] | None,
     count: int,
     seed: int,
@@ -89,7 +91,10 @@ def _squares(
         shift = float(denoiser.data_variance.log())
         low, high = max(low, log_snr[0] + shift), min(high, log_snr[1] + shift)
     level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    x_0 = data.sample(count, generator=generator)
+    if isinstance(data, GaussianMixture):
+        x_0 = data.sample(count, generator=generator)
+    else:
+        x_0 = data(count, generator).detach().cpu().double()
     snr = level.exp() / denoiser.data_variance.cpu()
     noise = torch.randn(x_0.shape, dtype=torch.float64, generator=generator)
     signal, spread = (1 / (1 + 1 / snr)).sqrt(), (1 / (1 + snr)).sqrt()

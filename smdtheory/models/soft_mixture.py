@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smdtheory.checks import integer, shown
 from smdtheory.models.denoiser import through_bridge
@@ -49,6 +49,13 @@ class SoftMixture(LearnedDenoiser):
         noise: dimension of η, d by default; 0 leaves the hypernetwork without noise, a control.
         mean: of the data, (d,).
         variance: of each coordinate of the data.
+        networks: one's own μ, g and f instead of those of ``width``, ``layers`` and ``rank``. With
+            inputs x (B, R, d), noise η (B, R, e) and levels (B, 1) they are called as
+            z = g(η, x, level), m = f(z, level) and μ(x, level, m), which is (B, R, d); z and m are
+            whatever they agree on.
+
+    Attributes:
+        points: most pairs (x_t, η) that go through the networks together.
 
     Raises:
         TypeError: if the sizes are not integers.
@@ -60,6 +67,8 @@ class SoftMixture(LearnedDenoiser):
         >>> denoiser(torch.zeros(5, 2), 1.0, 2.0)
         GaussianMixture(components=16, dim=2, batch_shape=(5,))
     """
+
+    points = POINTS
 
     def __init__(
         self,
@@ -73,6 +82,7 @@ class SoftMixture(LearnedDenoiser):
         noise: int | None = None,
         mean: Sequence[float] | Tensor | None = None,
         variance: float = 1.0,
+        networks: tuple[nn.Module, nn.Module, nn.Module] | None = None,
     ) -> None:
         super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
         if kernel not in ("fitted", "paper"):
@@ -84,9 +94,13 @@ class SoftMixture(LearnedDenoiser):
             "layers": integer("layers", layers, low=1),
             "rank": integer("rank", rank, low=1),
         }
-        self.network = Backbone(dim, dim, **sizes)
-        self.latent = Latent(self.noise, dim, rank)
-        self.hypernetwork = Hypernetwork(rank, **sizes)
+        if networks is None:
+            networks = (
+                Backbone(dim, dim, **sizes),
+                Latent(self.noise, dim, rank),
+                Hypernetwork(rank, **sizes),
+            )
+        self.network, self.latent, self.hypernetwork = networks
         self.residual = LevelCurve()
 
     def draw(self, units: Units, eta: Tensor) -> Tensor:
@@ -108,6 +122,10 @@ class SoftMixture(LearnedDenoiser):
         other.latents = check_latents(latents)
         return other
 
+    def together(self, latents: int) -> int:
+        """How many x_t go through the networks together, each with so many values of η."""
+        return max(1, self.points // latents)
+
     def eta(self) -> Tensor:
         """Quasi-random antithetic noise (R, e), float32, the same at every call."""
         device = self.data_mean.device
@@ -127,7 +145,7 @@ class SoftMixture(LearnedDenoiser):
         points, snr = self.flat(x_t, snr_t)
         units = self.units(points, snr)
         eta = self.eta()
-        drawn = [self.draw(part, eta) for part in units.parts(POINTS // self.latents)]
+        drawn = [self.draw(part, eta) for part in units.parts(self.together(self.latents))]
         return self.law(units, torch.cat(drawn), x_t.shape[:-1])
 
     def law(self, units: Units, drawn: Tensor, batch: torch.Size) -> GaussianMixture:
@@ -160,8 +178,9 @@ class SoftMixture(LearnedDenoiser):
         units, device = self.units(points, snr), points.device
         eta = torch.randn(len(points), 1, self.noise, generator=generator, device=device)
         with torch.no_grad():
-            noise = torch.split(eta, POINTS)
-            drawn = [self.draw(*pair) for pair in zip(units.parts(POINTS), noise, strict=True)]
+            noise = torch.split(eta, self.points)
+            parts = units.parts(self.points)
+            drawn = [self.draw(*pair) for pair in zip(parts, noise, strict=True)]
             law = self.law(units, torch.cat(drawn), x_t.shape[:-1])
             step = self.step(through_bridge(law, x_t, bridge(snr_t, snr_s)), snr_t, snr_s)
         return step.sample(generator=generator)

@@ -1,7 +1,8 @@
 """Speed and memory, side by side with scikit-learn and torch: ``python tests/benchmarks/bench.py``.
 
 Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
-named: ``bench.py density memory ladder monte_carlo table posterior training low_rank sweep``.
+named: ``bench.py density memory ladder monte_carlo table posterior training low_rank images
+sweep``.
 """
 
 from __future__ import annotations
@@ -267,6 +268,48 @@ def low_rank() -> None:
     print("  wanted: 20 times")
 
 
+def images() -> None:
+    """Training steps on images: a U-Net, and the same one with each way of modulating it."""
+    from smdtheory.images.denoisers import untrained_image
+    from smdtheory.images.networks import MODULATIONS
+    from smdtheory.models import objectives
+
+    shape, batch = (1, 8, 8), 32
+    settings = Settings(
+        steps=10_000,
+        batch=batch,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        warmup=100,
+        ema=0.999,
+        clip=1.0,
+        log_snr=TRAINED,
+        seed=0,
+    )
+    arms = {"gaussian": untrained_image("level", shape, "tiny")}
+    for kind in MODULATIONS:
+        arms[f"soft, {kind}"] = untrained_image("soft", shape, "tiny", modulation=kind)
+    arms["soft_energy, both"] = untrained_image("soft", shape, "tiny")
+    runs = [
+        Training(
+            made,
+            lambda count, generator: torch.randn(count, math.prod(shape), generator=generator),
+            objectives.energy if name.startswith("soft_energy") else objectives.mse,
+            settings,
+            torch.device("cpu"),
+        )
+        for name, made in arms.items()
+    ]
+    times = medians(*(run.advance for run in runs), turns=4, calls=6)
+    print(f"training on images {shape}, preset tiny, batches of {batch}:")
+    for name, run, seconds in zip(arms, runs, times, strict=True):
+        print(
+            f"  {name:>17} {batch / seconds:6.0f} images/s, {seconds / times[0]:.2f} × the time of "
+            f"gaussian ({parameters_of(run.model):,} parameters)"
+        )
+    print(f"  soft_energy puts {DRAWS} images through the network for each that is counted")
+
+
 def sweep() -> None:
     """The default sweep, cold, with and without training, and its help."""
     command = [sys.executable, "-m", "smdtheory.sweep"]
@@ -289,7 +332,7 @@ def _mean(values: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
-PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, sweep)
+PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, images, sweep)
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [part.__name__ for part in PARTS]
