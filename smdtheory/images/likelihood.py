@@ -74,7 +74,7 @@ def code_length(
     draw = torch.Generator(images.device).manual_seed(seed_from(generator))
     size = len(images) // REPLICATES
     means = []
-    for x_0 in images[: REPLICATES * size].double().split(size):
+    for x_0 in torch.split(images[: REPLICATES * size].double(), size):
         signal, noise = 1 / (1 + 1 / snr[-1]), 1 / (1 + snr[-1])
         gap = signal * x_0.square() + noise - 1 - torch.log(noise)
         length = 0.5 * gap.sum(-1)

@@ -88,7 +88,7 @@ class ShardedTraining(Training):
                 f"batch must be a multiple of shards = {self.shards}; received {settings.batch}"
             )
         if parallel.compiled and isinstance(self.model, ImageGaussian | ImageSoftMixture):
-            self.model.network.unet.compile()
+            self.model.network.get_submodule("unet").compile()
         self.mean_loss = accelerator.prepare_model(MeanLoss(self.model, objective))
 
     def differentiate(self, n: int) -> tuple[float, float]:
