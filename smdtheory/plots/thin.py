@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -27,7 +25,7 @@ from smdtheory.plots.style import PAGE, looks, style
 COLUMNS = ("panel", "arm", "std", "value", "error")
 
 SPAN = 1e3
-"""A panel of positive values has a logarithmic axis if the largest is this many times the least."""
+"""A panel without zeros is logarithmic if its largest value is this many times its least."""
 
 
 @style()
@@ -41,7 +39,7 @@ def error_against_std(
     """Errors against the std of the modes, thin modes to the right; one panel for each quantity.
 
     Over log std an error that grows like log 1/std is a straight line, which is why a panel is
-    linear unless its values are all positive and span more than three powers of ten.
+    linear unless its values are all above their errors and span more than three powers of ten.
 
     Args:
         rows: one row for each panel, arm and std, with the columns ``panel`` (the name of its
@@ -80,30 +78,32 @@ def error_against_std(
     height = 0.72 * width / columns
     fig, axes = canvas(width, count * min(height, 2.6), count, columns)
     for ax, panel in zip(axes, panels, strict=True):
-        own = by_arm(rows[rows["panel"] == panel], "std")
+        here = rows[rows["panel"] == panel]
+        own = by_arm(here, "std")
         for arm, table in own.items():
             std, value, error = column_numbers(table, "std", "value", "error")
             drawn = arms[arm].drawn()
             ax.plot(std, value, **drawn)
             ax.errorbar(
-                std, value, error, fmt="none", ecolor=drawn["color"], elinewidth=0.8, capsize=1.5
-            )
+                std, value, error, fmt="none", ecolor=drawn["color"], elinewidth=0.8, capsize=1.5,
+                zorder=1.9,
+            )  # fmt: skip
         ax.set_ylabel(panel)
-        _axes(ax, stds, [column_numbers(table, "value")[0] for table in own.values()])
+        _axes(ax, stds, *column_numbers(here, "value", "error"))
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in arms.values()]
     return finish(fig, title, subtitle, handles)
 
 
-def _axes(ax: Axes, stds: Array, values: Sequence[Array]) -> None:
+def _axes(ax: Axes, stds: Array, value: Array, error: Array) -> None:
     ax.set_xscale("log")
-    ax.set_xlim(1.4 * stds.max(), stds.min() / 1.4)
+    ax.set_xlim(1.6 * stds.max(), stds.min() / 1.6)
     ax.set_xticks(10 ** powers(stds.min(), stds.max(), 5))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("std of a mode")
-    seen = np.concatenate(values)
-    low, high = float(np.nanmin(seen)), float(np.nanmax(seen))
-    if low > 0 and high > SPAN * low:
+    low, high = float(np.nanmin(value)), float(np.nanmax(value))
+    if (value > error).all() and high > SPAN * low:
         decades(ax, low / 2, 2 * high)
     else:
-        ax.set_ylim(min(1.05 * low, -0.04 * high), 1.08 * high)
+        room = max(high, 0.0) - min(low, 0.0) or 1.0
+        ax.set_ylim(min(low, 0.0) - 0.04 * room, max(high, 0.0) + 0.08 * room)
         ax.grid(axis="y", color="#E6E6E6", lw=0.5)
