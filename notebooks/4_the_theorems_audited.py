@@ -505,9 +505,9 @@ pd.DataFrame(table).T.rename_axis("γ_T")
 # ## 4.5 How fast the errors vanish
 #
 # Every claim about few or many steps is a claim about rates. For a family at its best,
-# $\sum_t M_t \sim C/T^p$ as $T \to \infty$. The order $p$ is 1 or 2, and $C$ is an integral over the
-# signal-to-noise ratio of squared derivatives of $\log q_t$ (§11.2 to §11.4). No error is measured
-# for them:
+# $\sum_t M_t \sim C/T^p$ as $T \to \infty$. The order $p$ is 1 or 2, and $C$ is an integral over
+# the signal-to-noise ratio of squared derivatives of $\log q_t$ (§11.2 to §11.4). No error is
+# measured for them:
 
 # %%
 ring = presets.ring(8)
