@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -108,17 +108,32 @@ def page(findings: Sequence[Finding], seconds: float, stored: str) -> str:
         "",
         f"Written by `python -m smdtheory.audit` in {seconds:.0f} s. {stored}",
         "",
-        "| statement | verdict | the number that decides it |",
-        "|---|---|---|",
-    ]
-    lines += [
-        f"| [{finding.source}: {finding.name}](#{finding.name}) | {finding.verdict} | "
-        f"{finding.decides} |"
-        for finding in findings
+        *table(findings),
     ]
     for finding in findings:
         lines += ["", *section(finding)]
     return "\n".join(lines) + "\n"
+
+
+def table(findings: Iterable[Finding], where: str = "") -> list[str]:
+    """A line of Markdown for each statement: verdict, and the number that decides it.
+
+    Args:
+        findings: what was tested, as :func:`smdtheory.theory.claims.audit` yields it.
+        where: the page that has the sections, if it is another one.
+
+    Example:
+        >>> from smdtheory.theory.claims import audit
+        >>> table(audit("one-gaussian"), "audit.md")[-1]
+        '| [Theorem 3.1: one-gaussian](audit.md#one-gaussian) | holds with a condition | least ...'
+    """
+    lines = ["| statement | verdict | the number that decides it |", "|---|---|---|"]
+    lines += [
+        f"| [{finding.source}: {finding.name}]({where}#{finding.name}) | {finding.verdict} | "
+        f"{finding.decides} |"
+        for finding in findings
+    ]
+    return lines
 
 
 def section(finding: Finding) -> list[str]:

@@ -46,6 +46,18 @@ WORST = pd.DataFrame(
     for k, arm in enumerate(("fixed_small", "isotropic", "full"), 1)
     for r in (1.5, 10.0, 300.0)
 )  # fmt: skip
+THIN = pd.DataFrame(
+    {"panel": panel, "arm": arm, "std": std, "value": size * k / std**power, "error": 0.01 * k}
+    for panel, size, power in (("E (nats)", 0.0, 0), ("$M_2$ (nats)", 1, 0), ("$M_1$ (nats)", 1, 2))
+    for k, arm in enumerate(("full", "Gaussian cells"), 1)
+    for std in (1e-1, 1e-2, 1e-3)
+)  # fmt: skip
+RATIOS = pd.DataFrame(
+    {"mixture": mixture, "arm": arm, "steps": steps, "ratio": 1 + slope / steps, "ratio_error": 0.0}
+    for mixture in ("4 modes, d = 1", "ring of 8, d = 2")
+    for arm, slope in (("isotropic", 10), ("full", -20))
+    for steps in (100, 200, 400, 1600)
+)
 TABLE = np.where(
     np.triu(np.ones((5, 5)), 1) > 0, np.add.outer(np.arange(5) * 0, np.arange(5)), np.nan
 )
@@ -91,6 +103,8 @@ FIGURES = {
     "steps": lambda **k: plots.error_against_steps(ROWS, **k),
     "global": lambda **k: plots.global_error_against_steps(ROWS, **k),
     "worst": lambda **k: plots.worst_case(WORST, **k),
+    "thin": lambda **k: plots.error_against_std(THIN, **k),
+    "deviation": lambda **k: plots.deviation_against_steps(RATIOS, **k),
 }  # fmt: skip
 figures = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 
@@ -501,3 +515,65 @@ def test_worst_cases_are_the_rows():
 def test_worst_cases_refuse_other_rows(rows, error, match):
     with pytest.raises(error, match=match):
         plots.worst_case(rows)
+
+
+def test_errors_against_std_are_the_rows_in_their_panels():
+    fig = plots.error_against_std(THIN.sample(frac=1, random_state=0).sort_values("panel"))
+    assert [ax.get_ylabel() for ax in fig.axes] == sorted(THIN["panel"].unique())
+    for ax in fig.axes:
+        own = THIN[(THIN["panel"] == ax.get_ylabel()) & (THIN["arm"] == "full")]
+        (line,) = lines(ax, "full")
+        assert_allclose(line.get_xdata(), sorted(own["std"]))
+        assert_allclose(line.get_ydata(), own.sort_values("std")["value"])
+        thin, thick = ax.get_xlim()[::-1]
+        assert thin < 1e-3 < 1e-1 < thick  # thin to the right
+
+
+def test_a_panel_is_logarithmic_where_its_values_ask_for_it():
+    scales = [ax.get_yscale() for ax in plots.error_against_std(THIN).axes]
+    assert scales == ["linear", "linear", "log"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "match"),
+    [
+        ({}, TypeError, "DataFrame"),
+        (THIN.drop(columns="panel"), ValueError, "missing: panel"),
+        (THIN.iloc[:0], ValueError, "at least one row"),
+        (THIN.assign(std=0.0), ValueError, "std must be positive"),
+        (THIN.assign(error=-1.0), ValueError, "error must be >= 0"),
+        (THIN.assign(std=0.1), ValueError, "several for"),
+    ],
+)
+def test_errors_against_std_refuse_other_rows(rows, error, match):
+    with pytest.raises(error, match=match):
+        plots.error_against_std(rows)
+
+
+def test_deviations_are_those_of_the_ratios():
+    fig = plots.deviation_against_steps(RATIOS.sample(frac=1, random_state=0))
+    assert {ax.get_title("left") for ax in fig.axes} == set(RATIOS["mixture"])
+    for ax in fig.axes:
+        for arm, slope in (("isotropic", 10), ("full", 20)):
+            (line,) = lines(ax, arm)
+            assert_allclose(line.get_ydata(), slope / line.get_xdata())
+        filled = {
+            line.get_marker(): line.get_markerfacecolor()
+            for line in ax.lines
+            if line.get_marker() not in ("", "None") and np.isfinite(line.get_ydata()).any()
+        }
+        assert filled["o"] == "white"  # isotropic: above
+        assert filled["P"] == plots.COLORS["full"]  # full: below
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        (RATIOS.drop(columns="ratio"), "missing: ratio"),
+        (RATIOS.assign(steps=100), "several for"),
+        (RATIOS.assign(ratio_error=-1.0), "ratio_error must be >= 0"),
+    ],
+)
+def test_deviations_refuse_other_rows(rows, match):
+    with pytest.raises(ValueError, match=match):
+        plots.deviation_against_steps(rows)

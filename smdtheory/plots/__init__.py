@@ -10,6 +10,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     chain.py      errors along one chain, for every pair (s, t), and as an area
     steps.py      errors against the number of steps
     worst.py      worst mixtures against the caps
+    thin.py       errors against the std of the modes
     phase.py      steps needed by separation and number of modes
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
@@ -24,8 +25,13 @@ from smdtheory.plots.posterior import (
     posterior_beside_models,
     posterior_contours,
 )
-from smdtheory.plots.steps import error_against_steps, global_error_against_steps
+from smdtheory.plots.steps import (
+    deviation_against_steps,
+    error_against_steps,
+    global_error_against_steps,
+)
 from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
+from smdtheory.plots.thin import error_against_std
 from smdtheory.plots.toy import learned_grid
 from smdtheory.plots.worst import worst_case
 
@@ -35,6 +41,8 @@ __all__ = [
     "LOOKS",
     "PAGE",
     "Look",
+    "deviation_against_steps",
+    "error_against_std",
     "error_against_steps",
     "error_along_chain",
     "error_map",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from numpy.typing import ArrayLike, NDArray
 
-from smdtheory.plots.style import INK, SMALL, Look
+from smdtheory.plots.style import INK, LOOKS, SMALL, Look
 
 Array = NDArray[np.float64]
 
@@ -63,6 +64,54 @@ def not_negative(name: str, data: Array) -> Array:
     if not (data >= 0).all():
         raise ValueError(f"{name} must be >= 0 everywhere; received {data[~(data >= 0)][0]}")
     return data
+
+
+def with_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """``rows``, if they are a data frame that has the columns and at least one row.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing or there are no rows.
+
+    Example:
+        >>> len(with_columns(pd.DataFrame({"arm": ["full"]}), ("arm",)))
+        1
+    """
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
+    if missing := [name for name in columns if name not in rows.columns]:
+        raise ValueError(
+            f"rows must have the columns {', '.join(columns)}; missing: {', '.join(missing)}"
+        )
+    if rows.empty:
+        raise ValueError("rows must hold at least one row; received none")
+    return rows
+
+
+def by_arm(rows: pd.DataFrame, order: str) -> dict[str, pd.DataFrame]:
+    """The rows of each arm by the column ``order``, arms in the order of the ladder.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["full", "isotropic"], "steps": [2, 2]})
+        >>> list(by_arm(rows, "steps"))
+        ['isotropic', 'full']
+    """
+    rank = {name: place for place, name in enumerate(LOOKS)}
+    arms = sorted(map(str, rows["arm"].unique()), key=lambda arm: (rank.get(arm, len(rank)), arm))
+    return {arm: rows[rows["arm"] == arm].sort_values(order) for arm in arms}
+
+
+def column_numbers(table: pd.DataFrame, *names: str) -> list[Array]:
+    """Columns of a table as arrays.
+
+    Raises:
+        ValueError: if an entry is not a number.
+
+    Example:
+        >>> column_numbers(pd.DataFrame({"steps": [2, 3]}), "steps")
+        [array([2., 3.])]
+    """
+    return [numbers(f"rows[{name!r}]", table[name], ("n",)) for name in names]
 
 
 def chain_numbers(data: Mapping[str, ArrayLike], name: str) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Errors against the number of steps T: the sum of local errors, and the global error."""
+"""Errors against the number of steps T: local ones, the global one, and predictions of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from smdtheory.plots.frame import (
-    Array,
+    by_arm,
     canvas,
+    column_numbers,
     finish,
     label_ends,
     not_negative,
-    numbers,
+    with_columns,
 )
 from smdtheory.plots.scales import ROUNDING, decades, log_axis, zero_within
-from smdtheory.plots.style import COLUMN, INK, LOOKS, PAGE, SMALL, TRUTH, looks, style
+from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, TRUTH, looks, style
 
 SUM = ("arm", "steps", "M_sum", "M_sum_error")
 GLOBAL = ("global_lower", "global_upper")
+RATIO = ("mixture", "arm", "steps", "ratio", "ratio_error")
 QUANTITIES = {
     "M_sum": "sum of local errors Σ$_t$ $M_t$ (nats)",
     "global_value": "global error KL($q_0$‖$p_0$) (nats)",
@@ -46,14 +48,7 @@ def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.D
         >>> list(checked_rows(rows, ("arm", "steps")))
         ['isotropic', 'full']
     """
-    if not isinstance(rows, pd.DataFrame):
-        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
-    if missing := [name for name in columns if name not in rows.columns]:
-        raise ValueError(
-            f"rows must have the columns {', '.join(columns)}; missing: {', '.join(missing)}"
-        )
-    if rows.empty:
-        raise ValueError("rows must hold at least one row; received none")
+    (counts,) = column_numbers(with_columns(rows, columns), "steps")
     again = rows[rows.duplicated(["arm", "steps"])]
     if len(again):
         arm, steps = again[["arm", "steps"]].iloc[0]
@@ -61,15 +56,9 @@ def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.D
             f"rows must hold one row for each arm and T; received several for {arm!r}, "
             f"T = {steps}: select one mixture, schedule and seed first"
         )
-    if not (numbers("rows['steps']", rows["steps"], ("n",)) > 0).all():
-        raise ValueError(f"steps must be positive; received {rows['steps'].min()}")
-    rank = {name: place for place, name in enumerate(LOOKS)}
-    arms = sorted(map(str, rows["arm"].unique()), key=lambda arm: (rank.get(arm, len(rank)), arm))
-    return {arm: rows[rows["arm"] == arm].sort_values("steps") for arm in arms}
-
-
-def _columns(table: pd.DataFrame, *names: str) -> list[Array]:
-    return [numbers(f"rows[{name!r}]", table[name], ("n",)) for name in names]
+    if not (counts > 0).all():
+        raise ValueError(f"steps must be positive; received {counts.min()}")
+    return by_arm(rows, "steps")
 
 
 def _steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
@@ -129,7 +118,7 @@ def error_against_steps(
     _steps_axis(ax, arms)
     ends, zeros, drawn = [], [], []
     for look, table in zip(looks(arms).values(), arms.values(), strict=True):
-        steps, value, error = _columns(table, "steps", quantity, f"{quantity}_error")
+        steps, value, error = column_numbers(table, "steps", quantity, f"{quantity}_error")
         finite = np.isfinite(value)
         not_negative(f"{quantity}_error", error[finite])
         clear = finite & (value > np.maximum(error, ROUNDING))
@@ -186,7 +175,9 @@ def global_error_against_steps(
     """
     arms = checked_rows(rows, SUM + GLOBAL)
     names = (*GLOBAL, "M_sum")
-    seen = np.concatenate([part for table in arms.values() for part in _columns(table, *names)])
+    seen = np.concatenate(
+        [part for table in arms.values() for part in column_numbers(table, *names)]
+    )
     seen = seen[np.isfinite(seen) & (seen > ROUNDING)]
     seen = seen if seen.size else np.ones(1)
     high = float(seen.max()) * 2
@@ -195,7 +186,7 @@ def global_error_against_steps(
     count = -(-len(arms) // columns)
     fig, axes = canvas(width, count * min(2.0, 0.85 * width / columns), count, columns, share=True)
     for ax, look, table in zip(axes, looks(arms).values(), arms.values(), strict=False):
-        steps, lower, upper, total = _columns(table, "steps", *names)
+        steps, lower, upper, total = column_numbers(table, "steps", *names)
         start = np.maximum(lower, low / 10)
         ax.fill_between(steps, start, upper, color=look.color, alpha=0.3, lw=0)
         for end in (lower, upper):
@@ -218,4 +209,75 @@ def global_error_against_steps(
         Patch(facecolor=TRUTH, alpha=0.5, label="interval of the global error"),
         Line2D([], [], color=INK, lw=1.0, ls="--", marker="o", mfc="white", label="Σ$_t$ $M_t$"),
     ]
+    return finish(fig, title, subtitle, handles)
+
+
+@style()
+def deviation_against_steps(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = PAGE,
+) -> Figure:
+    """|measured / predicted − 1| against T by family, log-log; one panel for each mixture.
+
+    Open markers: measured above predicted. Filled ones: below. The thin line falls like 1/T.
+
+    Args:
+        rows: one row for each mixture, arm and T, with the columns ``mixture`` (name of the panel),
+            ``arm``, ``steps``, ``ratio`` (measured over predicted) and ``ratio_error`` (half-width
+            of the error bar); others are not used.
+        title: the claim, above the axes.
+        subtitle: what was measured: d, schedule, which prediction.
+        width: inches.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing, there are no rows, or a mixture has more than one row
+            for an arm and T.
+
+    Example:
+        >>> rows = pd.DataFrame({"mixture": "4 modes", "arm": "full", "steps": [10, 100],
+        ...                      "ratio": [0.8, 0.98], "ratio_error": 0.0})
+        >>> deviation_against_steps(rows).axes[0].get_yscale()
+        'log'
+    """
+    ratio, error = column_numbers(with_columns(rows, RATIO), "ratio", "ratio_error")
+    not_negative("ratio_error", error)
+    off = np.abs(ratio - 1)
+    positive = off[np.isfinite(off) & (off > 0)]
+    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
+    panels = {name: checked_rows(own, RATIO) for name, own in rows.groupby("mixture", sort=False)}
+    arms = looks(by_arm(rows, "steps"))
+    columns = len(panels) if width >= 5 else 1
+    count = -(-len(panels) // columns)
+    tall = min(2.6, 0.72 * width / columns)
+    fig, axes = canvas(width, count * tall, count, columns, share=True)
+    for place, (ax, (name, tables)) in enumerate(zip(axes, panels.items(), strict=True)):
+        for arm, table in tables.items():
+            steps, ratio, error = column_numbers(table, "steps", "ratio", "ratio_error")
+            off = np.where(ratio == 1, np.nan, np.abs(ratio - 1))
+            drawn = arms[arm].drawn() | {"marker": ""}
+            ax.plot(steps, off, **drawn)
+            for above, fill in ((True, "white"), (False, drawn["color"])):
+                ax.errorbar(
+                    steps, np.where((ratio > 1) == above, off, np.nan), error, mfc=fill,
+                    fmt=arms[arm].marker, color=drawn["color"], elinewidth=0.8, capsize=1.5,
+                )  # fmt: skip
+        _steps_axis(ax, tables)
+        decades(ax, float(low) / 2, 2 * float(high))
+        ends = np.array(ax.get_xlim())
+        ax.plot(ends, 1.5 * high * ends[0] / ends, color=TRUTH, lw=0.8, zorder=1)
+        ax.set_title(str(name), loc="left")
+        ax.set_ylabel("" if place % columns else "|measured / predicted − 1|")
+        bottom = place + columns >= len(panels)
+        ax.set_xlabel("number of steps T" if bottom else "")
+        ax.tick_params(labelbottom=bottom)
+    handles: list[Artist] = []
+    for look in arms.values():
+        handles.append(Line2D([], [], **look.drawn() | {"marker": ""}))
+    for label, fill in (("measured is above", "white"), ("below", INK)):
+        handles.append(Line2D([], [], ls="", marker="o", color=INK, mfc=fill, label=label))
+    handles.append(Line2D([], [], color=TRUTH, lw=0.8, label="1/T"))
     return finish(fig, title, subtitle, handles)

@@ -9,8 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from smdtheory.plots.frame import canvas, finish, label_ends, not_negative, numbers
-from smdtheory.plots.style import COLUMN, INK, LOOKS, SMALL, looks, style
+from smdtheory.plots.frame import (
+    by_arm,
+    canvas,
+    column_numbers,
+    finish,
+    label_ends,
+    not_negative,
+    with_columns,
+)
+from smdtheory.plots.style import COLUMN, INK, SMALL, looks, style
 
 COLUMNS = ("arm", "ratio", "share", "share_error", "lattice", "ceiling")
 
@@ -47,16 +55,17 @@ def worst_case(
         >>> worst_case(rows).axes[0].get_xscale()
         'log'
     """
-    arms = _checked(rows)
+    (ratios,) = column_numbers(with_columns(rows, COLUMNS), "ratio")
+    if not (ratios > 1).all():
+        raise ValueError(f"ratio must be above 1 everywhere; received {ratios.min()}")
+    arms = by_arm(rows, "ratio")
     fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
     ax.set_xscale("log")
     ax.axhline(1, color=INK, lw=0.8)
     ax.text(0.02, 1.015, "the cap", transform=ax.get_yaxis_transform(), size=SMALL, va="bottom")
     ends, lowest = [], None
     for look, table in zip(looks(arms).values(), arms.values(), strict=True):
-        ratio, share, error, lattice, ceiling = (
-            numbers(f"rows[{name!r}]", table[name], ("n",)) for name in COLUMNS[1:]
-        )
+        ratio, share, error, lattice, ceiling = column_numbers(table, *COLUMNS[1:])
         not_negative("share_error", error)
         line = look.drawn() | {"marker": ""}
         ax.plot(ratio, lattice, **line)
@@ -81,20 +90,3 @@ def worst_case(
         Patch(facecolor="#D9D9D9", label="excluded, second order"),
     ]
     return finish(fig, title, subtitle, handles)
-
-
-def _checked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each arm in order of the ratio, arms in the order of the ladder."""
-    if not isinstance(rows, pd.DataFrame):
-        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
-    if missing := [name for name in COLUMNS if name not in rows.columns]:
-        raise ValueError(
-            f"rows must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}"
-        )
-    if rows.empty:
-        raise ValueError("rows must hold at least one row; received none")
-    if not (numbers("rows['ratio']", rows["ratio"], ("n",)) > 1).all():
-        raise ValueError(f"ratio must be above 1 everywhere; received {rows['ratio'].min()}")
-    rank = {name: place for place, name in enumerate(LOOKS)}
-    names = sorted(map(str, rows["arm"].unique()), key=lambda arm: (rank.get(arm, 99), arm))
-    return {name: rows[rows["arm"] == name].sort_values("ratio") for name in names}
