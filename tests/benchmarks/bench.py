@@ -300,7 +300,7 @@ def images() -> None:
         )
         for name, made in arms.items()
     ]
-    times = medians(*(run.advance for run in runs), turns=4, calls=6)
+    times = medians(*(run.advance for run in runs), turns=20, calls=2)
     print(f"training on images {shape}, preset tiny, batches of {batch}:")
     for name, run, seconds in zip(arms, runs, times, strict=True):
         print(
