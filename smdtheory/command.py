@@ -7,7 +7,7 @@ once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 C = TypeVar("C")
@@ -16,8 +16,13 @@ DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit statuses: done, failed on the way, wrong input, stopped by Ctrl-C, stopped by SIGTERM."""
 
 
-def parse(config: type[C], module: str) -> C:
+def parse(config: type[C], module: str, arguments: Sequence[str] | None = None) -> C:
     """The options of ``python -m module``, as the data class that describes them.
+
+    Args:
+        config: the data class.
+        module: what is run.
+        arguments: instead of those of the command line.
 
     Raises:
         TypeError, ValueError: what the data class says of its values.
@@ -28,6 +33,7 @@ def parse(config: type[C], module: str) -> C:
     return tyro.cli(
         config,
         prog=f"python -m {module}",
+        args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
 
@@ -40,8 +46,8 @@ def guarded(run: Callable[[], int], stopped: str) -> int:
         stopped: what to say after Ctrl-C.
 
     Returns:
-        :data:`WRONG` after ``ValueError``, ``TypeError`` and ``ImportError``, :data:`FAILED` after
-        ``OSError`` and ``ArithmeticError``.
+        :data:`WRONG` after ``ValueError``, ``TypeError``, ``ImportError`` and ``MemoryError``,
+        :data:`FAILED` after ``OSError`` and ``ArithmeticError``.
 
     Example:
         >>> guarded(lambda: DONE, stopped="Nothing is kept.")
@@ -50,7 +56,7 @@ def guarded(run: Callable[[], int], stopped: str) -> int:
     replace_unprintable()
     try:
         return run()
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, MemoryError) as error:
         return say(f"error: {error}", WRONG)
     except (OSError, ArithmeticError) as error:
         return say(f"error: {error}", FAILED)

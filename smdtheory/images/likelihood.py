@@ -4,7 +4,7 @@ r"""How many nats a denoiser needs for an image: the bound on −log p(x_0) alon
              − E log p(x_0|x_1)  >=  −log p(x_0)        (Ho, Jain and Abbeel 2020, eq. 5).
 
 It holds for every law p(x_{t−1}|x_t) with a density, mixtures too. Against a Gaussian the terms
-are closed forms; against a mixture log q − log p is averaged over pairs of draws of x_{t−1}
+are closed forms; against a mixture log q − log p is averaged over two draws of x_{t−1}
 mirrored at their mean, in which what is linear in the noise cancels. On average over x_0 ~ q,
 L = h(q_0) + Σ_t M_t + KL(q(x_T) ‖ N(0, I)) (docs/theory.md §5.8): of two denoisers the difference
 of their L is the difference of their ΣM.
@@ -18,7 +18,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from smdtheory.checks import integer
 from smdtheory.estimate import Estimate
 from smdtheory.measure.local import seed_from
 from smdtheory.measure.sums import ALL, FIRST, strata
@@ -35,7 +34,6 @@ def code_length(
     schedule: Schedule,
     images: Tensor,
     *,
-    pairs: int = 1,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """The mean of L over images, in nats for an image.
@@ -45,7 +43,6 @@ def code_length(
         schedule: the chain.
         images: x_0 (N, d), N at least 8; of grey levels, with uniform noise of their distance
             (:meth:`smdtheory.images.Images.dequantized`).
-        pairs: mirrored pairs of x_{t−1} for each x_t, against a mixture.
         generator: source of randomness; torch's global one if absent.
 
     Returns:
@@ -54,7 +51,7 @@ def code_length(
 
     Raises:
         TypeError: if an argument is of the wrong kind.
-        ValueError: for fewer than 8 images, or ``pairs`` below 1.
+        ValueError: for fewer than 8 images.
 
     Example:
         >>> from smdtheory.models.oracle import ExactPosterior
@@ -66,7 +63,6 @@ def code_length(
         True
     """
     snr, T = check_schedule(schedule).snr, schedule.steps
-    pairs = integer("pairs", pairs, low=1)
     if images.ndim != 2 or len(images) < REPLICATES:
         raise ValueError(
             f"images must have shape (N, d) with N >= {REPLICATES}; received {tuple(images.shape)}"
@@ -79,7 +75,7 @@ def code_length(
         gap = signal * x_0.square() + noise - 1 - torch.log(noise)
         length = 0.5 * gap.sum(-1)
         for t, weight in _measured(T, draw):
-            length = length + weight * _term(denoiser, x_0, snr[t], snr[t - 1], pairs, draw)
+            length = length + weight * _term(denoiser, x_0, snr[t], snr[t - 1], draw)
         means.append(length.mean().cpu())
     return Estimate.from_replicates(torch.stack(means))
 
@@ -119,7 +115,6 @@ def _term(
     x_0: Tensor,
     snr_t: Tensor,
     snr_s: Tensor,
-    pairs: int,
     generator: torch.Generator,
 ) -> Tensor:
     """One term of L at each image, (N,)."""
@@ -134,13 +129,8 @@ def _term(
         ratio = variance / law.variance
         square = (mean - law.mean).square() / law.variance
         return 0.5 * (ratio + square - 1 - torch.log(ratio)).sum(-1)
-    total = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
+    unit = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
     entropy = 0.5 * x_0.shape[-1] * torch.log(2 * math.pi * variance)
-    for _ in range(pairs):
-        unit = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
-        for sign in (1, -1):
-            x_s = mean + sign * variance.sqrt() * unit
-            log_q = -0.5 * unit.square().sum(-1) - entropy
-            total += (log_q - law.log_prob(x_s)) / (2 * pairs)
-    return total
-
+    log_q = -0.5 * unit.square().sum(-1) - entropy
+    both = (law.log_prob(mean + sign * variance.sqrt() * unit) for sign in (1, -1))
+    return log_q - 0.5 * sum(both)

@@ -215,4 +215,3 @@ def fit_images(
             f"a shard must fit in memory; {settings.batch // chosen.shards} images do not. Give "
             f"--shards {2 * chosen.shards}: the batch is then computed in smaller parts."
         ) from error
-

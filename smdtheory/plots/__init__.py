@@ -12,6 +12,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     worst.py      worst mixtures against the caps
     thin.py       errors against the std of the modes
     phase.py      steps needed by separation and number of modes
+    images.py     denoisers of images: errors against T, forecast and measured
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -19,6 +20,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.images import forecast_against_measured, quantities_against_steps
 from smdtheory.plots.phase import phase_diagram
 from smdtheory.plots.posterior import (
     posterior_against_gaussians,
@@ -46,6 +48,7 @@ __all__ = [
     "error_against_steps",
     "error_along_chain",
     "error_map",
+    "forecast_against_measured",
     "global_error_against_steps",
     "learned_grid",
     "looks",
@@ -54,6 +57,7 @@ __all__ = [
     "posterior_against_gaussians",
     "posterior_beside_models",
     "posterior_contours",
+    "quantities_against_steps",
     "save",
     "style",
     "worst_case",

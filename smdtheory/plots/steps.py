@@ -61,7 +61,8 @@ def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.D
     return by_arm(rows, "steps")
 
 
-def _steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
+def steps_axis(ax: Axes, arms: dict[str, pd.DataFrame]) -> None:
+    """A logarithmic axis of T, with ticks that can be read where the range is short."""
     steps = np.concatenate([table["steps"] for table in arms.values()])
     ax.set_xscale("log")
     ax.set_xlim(steps.min() / 1.25, steps.max() * 1.25)
@@ -115,7 +116,7 @@ def error_against_steps(
         raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; received {quantity!r}")
     arms = checked_rows(rows, ("arm", "steps", quantity, f"{quantity}_error"))
     fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
-    _steps_axis(ax, arms)
+    steps_axis(ax, arms)
     ends, zeros, drawn = [], [], []
     for look, table in zip(looks(arms).values(), arms.values(), strict=True):
         steps, value, error = column_numbers(table, "steps", quantity, f"{quantity}_error")
@@ -198,7 +199,7 @@ def global_error_against_steps(
         if 0 <= worst <= max(low, ROUNDING):
             ax.text(0.05, 0.05, zero_within(worst), transform=ax.transAxes, size=SMALL)
     for place, ax in enumerate(axes):
-        _steps_axis(ax, arms)
+        steps_axis(ax, arms)
         decades(ax, low, high)
         bottom = place + columns >= len(arms)
         ax.set_xlabel("steps T" if bottom else "")
@@ -265,7 +266,7 @@ def deviation_against_steps(
                     steps, np.where((ratio > 1) == above, off, np.nan), error, mfc=fill,
                     fmt=arms[arm].marker, color=drawn["color"], elinewidth=0.8, capsize=1.5,
                 )  # fmt: skip
-        _steps_axis(ax, tables)
+        steps_axis(ax, tables)
         decades(ax, float(low) / 2, 2 * float(high))
         ends = np.array(ax.get_xlim())
         ax.plot(ends, 1.5 * high * ends[0] / ends, color=TRUTH, lw=0.8, zorder=1)

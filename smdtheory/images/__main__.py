@@ -1,0 +1,49 @@
+"""The command line: ``python -m smdtheory.images --help``."""
+
+from __future__ import annotations
+
+import sys
+from typing import get_args
+
+from smdtheory.command import DONE, guarded, parse
+from smdtheory.images.config import ImagesConfig, Stage
+
+
+def main() -> int:
+    """Parse, run, print; return the exit status.
+
+    0: done. 1: training diverged, or the folder could no longer be written. 2: wrong input, or
+    something that is not there: a file, a GPU, memory. 130: stopped by Ctrl-C.
+    """
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in get_args(Stage):
+        arguments = ["--stage", *arguments]
+    return guarded(
+        lambda: _run(parse(ImagesConfig, "smdtheory.images", arguments)),
+        stopped="What is finished is kept; the same command goes on from there.",
+    )
+
+
+def _run(config: ImagesConfig) -> int:
+    from smdtheory.images import report  # imports torch and pandas
+    from smdtheory.images.run import ImageRun
+
+    run = ImageRun(config, tell=lambda text: print(text, flush=True))
+    run.tell(report.heading(run))
+    for reason in run.images.skipped:
+        run.tell(f"left out: {reason}")
+    run.remember()
+    if config.stage in ("all", "train"):
+        run.train()
+    if config.stage == "sample":
+        run.sample()
+    if config.stage in ("all", "evaluate"):
+        run.evaluate()
+    if config.stage in ("all", "evaluate", "report"):
+        rows = run.finished()
+        print(report.closing(run, rows, report.write(run, rows)))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Denoisers of images: quantities against the number of steps, and forecasts against facts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from smdtheory.plots.frame import (
+    by_arm,
+    canvas,
+    column_numbers,
+    finish,
+    not_negative,
+    with_columns,
+)
+from smdtheory.plots.scales import decades
+from smdtheory.plots.steps import steps_axis
+from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, looks, style
+
+PANELS = ("panel", "arm", "steps", "value", "error")
+FORECAST = ("arm", "steps", "forecast", "measured", "measured_error")
+
+
+@style()
+def quantities_against_steps(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = PAGE,
+) -> Figure:
+    """Quantities against T, log-log, a panel for each and a line for each arm.
+
+    What is not positive is left out; an error bar that reaches 0 ends at the edge.
+
+    Args:
+        rows: one row for each panel, arm and T, with the columns ``panel`` (the name of its
+            vertical axis, with the unit), ``arm``, ``steps``, ``value`` and ``error`` (half-width
+            of the error bar); others are not used.
+        title: the claim, above the axes.
+        subtitle: what was measured.
+        width: inches.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing, there are no rows, two rows are of the same panel, arm
+            and T, a T is not positive, or a panel has no positive value.
+
+    Example:
+        >>> rows = pd.DataFrame({"panel": "error (nats)", "arm": "gaussian", "steps": [2, 20],
+        ...                      "value": [3.0, 0.5], "error": 0.1})
+        >>> quantities_against_steps(rows).axes[0].get_yscale()
+        'log'
+    """
+    counts, errors = column_numbers(with_columns(rows, PANELS), "steps", "error")
+    not_negative("error", errors[np.isfinite(errors)])
+    if not (counts > 0).all():
+        raise ValueError(f"steps must be positive; received {counts.min()}")
+    key = ["panel", "arm", "steps"]
+    if len(again := rows[rows.duplicated(key)]):
+        raise ValueError(
+            "rows must hold one row for each panel, arm and T; received several for "
+            f"{again[key].iloc[0].tolist()}"
+        )
+    arms = looks(by_arm(rows, "steps"))
+    panels = list(dict.fromkeys(rows["panel"]))
+    columns = min(len(panels), 3 if width >= 5 else 1)
+    count = -(-len(panels) // columns)
+    fig, axes = canvas(width, count * min(2.6, 0.8 * width / columns), count, columns)
+    for ax, panel in zip(axes, panels, strict=False):
+        here = rows[rows["panel"] == panel]
+        own = by_arm(here, "steps")
+        steps_axis(ax, own)
+        (every,) = column_numbers(here, "value")
+        if not (every > 0).any():
+            raise ValueError(f"a panel must have a positive value; received none for {panel!r}")
+        for arm, table in own.items():
+            steps, value, error = column_numbers(table, "steps", "value", "error")
+            shown = np.where(value > 0, value, np.nan)
+            look = arms[arm]
+            ax.plot(steps, shown, **look.drawn())
+            low = np.minimum(error, 0.9 * shown)
+            ax.errorbar(
+                steps, shown, np.stack([low, error]), fmt="none", ecolor=look.color, elinewidth=0.8,
+                capsize=1.5, zorder=1.9,
+            )  # fmt: skip
+        ax.set_yscale("log")
+        decades(ax, float(every[every > 0].min()) / 1.6, float(np.nanmax(every)) * 1.6)
+        ax.set_ylabel(panel)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in arms.values()]
+    return finish(fig, title, subtitle, handles)
+
+
+@style()
+def forecast_against_measured(
+    rows: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = COLUMN,
+) -> Figure:
+    """What theory forecasts against what was measured, a marker for each arm and T.
+
+    Both axes are linear up to 1 and logarithmic beyond, on both sides of 0.
+
+    Args:
+        rows: with the columns ``arm``, ``steps``, ``forecast``, ``measured`` and
+            ``measured_error`` (half-width of the error bar), in nats; others are not used.
+        title: the claim, above the axes.
+        subtitle: what was measured.
+        width: inches.
+
+    Raises:
+        TypeError: if ``rows`` is no data frame.
+        ValueError: if a column is missing or there are no rows.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": "gaussian", "steps": [2, 20], "forecast": [3.0, 0.5],
+        ...                      "measured": [2.5, 0.6], "measured_error": 0.1})
+        >>> forecast_against_measured(rows).axes[0].get_xlabel()
+        'gain forecast by theory (nats)'
+    """
+    arms = by_arm(with_columns(rows, FORECAST), "steps")
+    fig, (ax,) = canvas(width, (0.55 if width >= 5 else 0.9) * width)
+    forecasts, gains, bars = column_numbers(rows, "forecast", "measured", "measured_error")
+    right, top = 1.4 * float(forecasts.max()), 1.4 * float((gains + bars).max())
+    bottom = min(float((gains - bars).min()), 0.0)
+    ends = np.array([bottom, max(right, top)])
+    ax.plot(ends, ends, color=INK, lw=0.6, zorder=1)
+    ax.axhline(0, color="#BFBFBF", lw=0.5, zorder=0.9)
+    known = looks(arms)
+    for arm, table in arms.items():
+        forecast, measured, error = column_numbers(table, "forecast", "measured", "measured_error")
+        look = known[arm]
+        ax.errorbar(
+            forecast, measured, error, fmt=look.marker, color=look.color, mfc="white", ms=4,
+            elinewidth=0.8, capsize=1.5, label=look.label,
+        )  # fmt: skip
+        for x, y, steps in zip(forecast, measured, table["steps"], strict=True):
+            ax.annotate(
+                f"{int(steps)}", (x, y), (3, 2), textcoords="offset points", size=SMALL - 2.5,
+                color=look.color,
+            )  # fmt: skip
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_yscale("symlog", linthresh=1)
+    ax.set_xlim(min(0.0, 1.4 * float(forecasts.min())), right)
+    ax.set_ylim(1.4 * bottom, max(top, 1.0))
+    ax.set_xlabel("gain forecast by theory (nats)")
+    ax.set_ylabel("gain measured (nats)")
+    handles: list[Artist] = [
+        Line2D(
+            [], [], ls="none", marker=look.marker, color=look.color, mfc="white", label=look.label
+        )
+        for look in known.values()
+    ]
+    return finish(fig, title, subtitle, handles)
