@@ -143,4 +143,3 @@ def _term(
             log_q = -0.5 * unit.square().sum(-1) - entropy
             total += (log_q - law.log_prob(x_s)) / (2 * pairs)
     return total
-
