@@ -4,8 +4,9 @@
   fit, mixtures of probabilistic principal components.
 - ``denoisers``: Gaussians and soft mixtures whose networks are U-Nets; all else is that of the
   denoisers on vectors. ``unets`` has their sizes, ``networks`` what a latent tells them.
-- ``training``: in one process or several.
-- ``likelihood``: the nats that a denoiser needs for an image.
+- ``training``: in one process or several, as ``parallel`` says.
+- ``likelihood``: the nats that a denoiser needs for an image; ``features``: a classifier, in whose
+  features generated images are compared with others.
 """
 
 import lazy_loader as lazy

@@ -3,66 +3,44 @@ r"""Training in one process or several, in shards that are the same however they
 The batch of step n is made of S shards, each drawn from (seed, n, shard) alone. A process takes
 every P-th of them, P processes in all, adds their gradients up, and the processes take the mean:
 training goes the same way, up to rounding, whatever P is, and in one process it is gradient
-accumulation. ``accelerate`` provides devices, mixed precision and the exchange of gradients; loops,
-checkpoints and averages are those of :mod:`smdtheory.models`.
+accumulation. ``accelerate`` knows the processes and takes the means; loops, checkpoints and
+averages are those of :mod:`smdtheory.models`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smdtheory.checks import integer
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
+from smdtheory.images.parallel import Parallel, next_shards, precision_of, processes_for
 from smdtheory.models.configuration import Data, Objective, Settings, configuration_of
 from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.fit import check_denoiser, check_device
 from smdtheory.models.loop import Fit, complete
 from smdtheory.models.training import Training, check_loss
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-Precision = Literal["auto", "no", "bf16"]
-
-
-@dataclass(frozen=True)
-class Parallel:
-    """How a step is computed; beside ``shards`` and ``precision`` it has no part in the result.
-
-    Attributes:
-        shards: S, parts of a batch with random numbers of their own; a multiple of the number of
-            processes. More of them need less memory.
-        precision: "bf16", "no", or "auto" for bf16 on a GPU that has it.
-        compiled: compile the U-Net (torch.compile).
-        device: "cpu", "cuda" or "cuda:N"; in several processes each has its own card.
-    """
-
-    shards: int = 1
-    precision: Precision = "auto"
-    compiled: bool = False
-    device: str = "cpu"
-
 
 class ShardedTraining(Training):
-    """A training whose batch is drawn in shards, with gradients exchanged by ``accelerate``.
+    """A training whose batch is drawn in shards, and whose gradients are a mean over processes.
+
+    Levels are spread evenly over each shard, rather than over the batch.
 
     Args:
-        denoiser: where training starts.
+        denoiser: where training starts; in several processes, that of the first.
         data: where x_0 comes from.
         objective: the loss of a shard.
         settings: the numbers that make the run.
         parallel: how.
-        accelerator: from :func:`accelerator_for`.
 
     Raises:
-        ValueError: if the shards cannot be shared out evenly, or the batch not divided into them.
+        ImportError: without ``accelerate``.
+        ValueError: if the device is not there; if the shards cannot be shared out evenly, or the
+            batch not divided into them.
     """
 
     def __init__(
@@ -72,86 +50,91 @@ class ShardedTraining(Training):
         objective: Objective,
         settings: Settings,
         parallel: Parallel,
-        accelerator: Accelerator,
     ) -> None:
-        super().__init__(denoiser, data, objective, settings, accelerator.device)
+        self.processes, self.shards = processes_for(parallel), parallel.shards
+        count = self.processes.num_processes
+        if self.shards % count or settings.batch % self.shards:
+            fitting = next_shards(settings.batch, count)
+            cure = f"Give --shards {fitting}." if fitting else f"Give a batch of {count} or more."
+            raise ValueError(
+                f"shards must be a multiple of the number of processes, {count}, and divide the "
+                f"batch of {settings.batch}; received {self.shards}. {cure}"
+            )
+        alone = count == 1
+        device = check_device(parallel.device) if alone else self.processes.device
+        super().__init__(denoiser, data, objective, settings, device)
         self.unit = " images", settings.batch
-        self.accelerator, self.shards = accelerator, integer("shards", parallel.shards, low=1)
-        processes = accelerator.num_processes
-        if self.shards % processes:
-            raise ValueError(
-                f"shards must be a multiple of the number of processes, {processes}; received "
-                f"{self.shards}. Give --shards {processes * math.ceil(self.shards / processes)}."
-            )
-        if settings.batch % self.shards:
-            raise ValueError(
-                f"batch must be a multiple of shards = {self.shards}; received {settings.batch}"
-            )
+        self.precision = precision_of(parallel)
+        if not alone:
+            from accelerate.utils import broadcast
+
+            for tensor in self.model.state_dict().values():
+                tensor.copy_(broadcast(tensor))
+            self.average.load_state_dict(self.model.state_dict())
         if parallel.compiled and isinstance(self.model, ImageGaussian | ImageSoftMixture):
-            self.model.network.get_submodule("unet").compile()
-        self.mean_loss = accelerator.prepare_model(MeanLoss(self.model, objective))
+            # Not the U-Net as a whole: what a latent tells it comes through hooks between these.
+            unet: Any = self.model.network.get_submodule("unet")
+            for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+                block.compile(dynamic=False)
+
+    def advance(self) -> None:
+        """Take one step.
+
+        Raises:
+            TypeError, ValueError, DivergedError: as :class:`smdtheory.models.training.Training`.
+            MemoryError: if a shard does not fit in the memory of the GPU.
+            RuntimeError: if the processes are at different steps.
+        """
+        try:
+            super().advance()
+        except torch.OutOfMemoryError as error:
+            batch, shards = self.settings.batch, self.shards
+            more = next_shards(batch, self.processes.num_processes, above=shards)
+            cure = (
+                f"Give --shards {more}, and a new folder: a batch is then computed in more parts."
+                if more
+                else "Take a smaller network or a GPU with more memory."
+            )
+            raise MemoryError(
+                f"a shard must fit in the memory of {self.device}; received {batch // shards} "
+                f"images, which do not. {cure}"
+            ) from error
 
     def differentiate(self, n: int) -> tuple[float, float]:
         """The loss of step n, and the norm of its gradient, which is then clipped."""
-        accelerator = self.accelerator
-        mine = range(accelerator.process_index, self.shards, accelerator.num_processes)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        processes = self.processes
+        mine = range(processes.process_index, self.shards, processes.num_processes)
+        total = torch.tensor([0.0, n], dtype=torch.float64, device=self.device)
         for shard in mine:
             self._seed(n, shard)
-            last = shard == mine[-1]
-            with nullcontext() if last else accelerator.no_sync(self.mean_loss):
-                with accelerator.autocast():
-                    loss = self.mean_loss(*self.batch(self.settings.batch // self.shards))
-                total += loss.detach() / len(mine)
-                (loss / len(mine)).backward()
-        value = float(accelerator.reduce(total, "mean"))
+            batch = self.batch(self.settings.batch // self.shards)
+            with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+                loss = check_loss(self.objective(self.model, *batch)).float() / len(mine)
+            total[0] += loss.detach()
+            loss.backward()  # type: ignore[no-untyped-call]
+        value, step = self._mean(total).tolist()
+        if step != n:
+            raise RuntimeError(
+                f"all processes must be at the same step; received step {n + 1} here and others "
+                "elsewhere. Give a folder that every process can read, or one without checkpoints."
+            )
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if processes.num_processes > 1:
+            parts = [gradient.flatten() for gradient in gradients]
+            means = torch.split(self._mean(torch.cat(parts)), [len(part) for part in parts])
+            for gradient, mean in zip(gradients, means, strict=True):
+                gradient.copy_(mean.view_as(gradient))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         return value, float(norm)
 
+    def _mean(self, tensor: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.processes.num_processes == 1:
+            return tensor
+        from accelerate.utils import reduce
 
-class MeanLoss(nn.Module):
-    """The loss of a shard as a module, so that its gradients can be exchanged."""
-
-    def __init__(self, denoiser: Denoiser, objective: Objective) -> None:
-        super().__init__()
-        self.denoiser, self.objective = denoiser, objective
-
-    def forward(
-        self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """A scalar in float32."""
-        return check_loss(self.objective(self.denoiser, x_0, x_t, snr_t, generator)).float()
-
-
-def accelerator_for(parallel: Parallel) -> Accelerator:
-    """The devices, and the processes that `accelerate launch` has started, if it has.
-
-    Raises:
-        ImportError: without ``accelerate``.
-        ValueError: for a GPU that is not there, or bf16 where the device does not have it.
-    """
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise ImportError(
-            "training on images needs accelerate, which is not installed: "
-            "pip install 'smdtheory[images]'"
-        ) from error
-    cuda = parallel.device.startswith("cuda")
-    if cuda and not torch.cuda.is_available():
-        raise ValueError(
-            f"device must be one that is there; received {parallel.device}, and torch "
-            f"{torch.__version__} sees no GPU. Leave --device out to train on the CPU."
-        )
-    able = cuda and torch.cuda.is_bf16_supported()
-    if parallel.precision == "bf16" and cuda and not able:
-        raise ValueError("precision must be no or auto; received bf16, which this GPU has not")
-    precision = parallel.precision
-    if precision == "auto":
-        precision = "bf16" if able else "no"
-    if cuda and ":" in parallel.device and "LOCAL_RANK" not in os.environ:
-        torch.cuda.set_device(parallel.device)
-    return Accelerator(cpu=not cuda, mixed_precision=precision)
+        mean: Tensor = reduce(tensor, "mean")
+        return mean
 
 
 def fit_images(
@@ -170,27 +153,52 @@ def fit_images(
     """Train a copy of a denoiser of images, in as many processes as were started.
 
     As :func:`smdtheory.models.fit.fit`: a stopped run goes on from its checkpoint, on one CPU to
-    the last bit.
+    the last bit. What tells two runs apart is what does there, and the shards and the precision.
+    A method such as ``images.draw`` is known by its name alone: give each data set a folder of its
+    own.
+
+    Every process reads the folder, and the first one writes to it. A Ctrl-C may reach several
+    processes at different steps: what is left is then a checkpoint before it.
 
     Args:
         denoiser: what to train.
         data: ``data(count, generator)`` gives images (count, d), or a mixture.
         objective: the loss, a mean over images.
         settings: the numbers that make the run.
-        parallel: shards, precision, device.
+        parallel: shards, precision, compilation, device; ``Parallel()`` if absent.
         folder: where to keep checkpoints.
         every: steps between two of them.
         resume: go on from the last one.
-        progress: show a bar.
-        after: called with the training after every step that is followed by a checkpoint.
+        progress: show a bar, in the first process.
+        after: called with the training after every step that is followed by a checkpoint, in the
+            first process; the others wait.
+
+    Returns:
+        The averaged denoiser, and the loss of each step, the same in every process.
 
     Raises:
         TypeError, ValueError, ArithmeticError, KeyboardInterrupt: as for
-            :func:`smdtheory.models.fit.fit`.
+            :func:`smdtheory.models.fit.fit`; ValueError for shards, a device or a precision that
+            do not fit, too.
         ImportError: without ``accelerate``.
         MemoryError: if a shard does not fit in the memory of the GPU.
+        RuntimeError: if the processes do not find the same checkpoint.
+
+    Example:
+        >>> from smdtheory import GaussianMixture
+        >>> from smdtheory.images import untrained_image
+        >>> from smdtheory.models.objectives import mse
+        >>> settings = Settings(
+        ...     steps=2, batch=4, learning_rate=1e-3, weight_decay=0, warmup=0, ema=0.9, clip=1,
+        ...     log_snr=(-4, 4), seed=0,
+        ... )
+        >>> data = GaussianMixture([1.0], [[0.5] * 64], 0.1)
+        >>> found = fit_images(untrained_image("level", (1, 8, 8), "tiny"), data, mse, settings)
+        >>> found.steps, found.denoiser.dim
+        (2, 64)
     """
     chosen = parallel or Parallel()
+<<<<<<< HEAD
     accelerator = accelerator_for(chosen)
     configuration: dict[str, Any] = {
         **configuration_of(denoiser, data, objective, settings),
@@ -215,3 +223,18 @@ def fit_images(
             f"a shard must fit in memory; {settings.batch // chosen.shards} images do not. Give "
             f"--shards {2 * chosen.shards}: the batch is then computed in smaller parts."
         ) from error
+=======
+    known = configuration_of(check_denoiser(denoiser), data, objective, settings)
+    training = ShardedTraining(denoiser, data, objective, settings, chosen)
+    first = bool(training.processes.is_main_process)
+    return complete(
+        training,
+        {**known, "shards": training.shards, "precision": training.precision},
+        folder=folder,
+        every=every,
+        resume=resume,
+        progress=progress if first else False,
+        writes=first,
+        after=after,
+    )
+>>>>>>> 5892af7a1eaa40f1f4db93e757b01b2b2b76da34

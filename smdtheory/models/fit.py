@@ -119,7 +119,7 @@ def fit(
         log_snr=log_snr,
         seed=seed,
     )
-    configuration = configuration_of(_check_denoiser(denoiser), data, objective, settings)
+    configuration = configuration_of(check_denoiser(denoiser), data, objective, settings)
     training = Training(denoiser, data, objective, settings, check_device(device))
     return complete(
         training, configuration, folder=folder, every=every, resume=resume, progress=progress
@@ -144,7 +144,7 @@ def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
         ValueError: if there is no checkpoint, if the last one is damaged, or if its denoiser has
             other shapes.
     """
-    denoiser, where = _check_denoiser(denoiser), checkpoint.check_path(folder)
+    denoiser, where = check_denoiser(denoiser), checkpoint.check_path(folder)
     steps = checkpoint.steps_in(where)
     if not steps:
         raise ValueError(
@@ -157,7 +157,13 @@ def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
     return denoiser.eval()
 
 
-def _check_denoiser(denoiser: Any) -> Denoiser:
+def check_denoiser(denoiser: Any) -> Denoiser:
+    """``denoiser``, if it can be trained.
+
+    Raises:
+        TypeError: if it is not a denoiser.
+        ValueError: if it has no parameters to train.
+    """
     cure = "Derive from smdtheory.models.Denoiser and define x0(x_t, snr_t)."
     found = instance("denoiser", denoiser, Denoiser, cure)
     if not any(parameter.requires_grad for parameter in found.parameters()):
