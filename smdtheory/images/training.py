@@ -198,32 +198,6 @@ def fit_images(
         (2, 64)
     """
     chosen = parallel or Parallel()
-<<<<<<< HEAD
-    accelerator = accelerator_for(chosen)
-    configuration: dict[str, Any] = {
-        **configuration_of(denoiser, data, objective, settings),
-        "shards": chosen.shards,
-        "precision": accelerator.mixed_precision,
-    }
-    training = ShardedTraining(denoiser, data, objective, settings, chosen, accelerator)
-    main = accelerator.is_main_process
-    try:
-        return complete(
-            training,
-            configuration,
-            folder=folder,
-            every=every,
-            resume=resume,
-            progress=progress if main else False,
-            writes=main,
-            after=after,
-        )
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"a shard must fit in memory; {settings.batch // chosen.shards} images do not. Give "
-            f"--shards {2 * chosen.shards}: the batch is then computed in smaller parts."
-        ) from error
-=======
     known = configuration_of(check_denoiser(denoiser), data, objective, settings)
     training = ShardedTraining(denoiser, data, objective, settings, chosen)
     first = bool(training.processes.is_main_process)
@@ -237,4 +211,3 @@ def fit_images(
         writes=first,
         after=after,
     )
->>>>>>> 5892af7a1eaa40f1f4db93e757b01b2b2b76da34
