@@ -35,7 +35,7 @@ def test_help_imports_nothing_heavy():
         (["--iterations", "0"], ["from 1 to 1000", "received 0"]),
         (["--latents", "3"], ["even", "received 3"]),
         (["--learning-rate", "nan"], ["learning_rate", "nan"]),
-        (["--batch", "10", "--shards", "3"], ["multiple of shards", "received 10"]),
+        (["--batch", "10", "--shards", "3"], ["divide the batch of 10", "--shards"]),
         (["--device", "cuda"], ["no GPU", "--device"]),
         (["report"], ["there are none", "evaluate"]),
         (["--data", "mixture", "--size", "7"], ["7"]),

@@ -29,6 +29,10 @@ def _run(config: ImagesConfig) -> int:
     from smdtheory.images.run import ImageRun
 
     run = ImageRun(config, tell=lambda text: print(text, flush=True))
+    if not run.first:  # of several processes, started by accelerate launch: they only train
+        run.tell = lambda text: None
+        run.train()
+        return DONE
     run.tell(report.heading(run))
     for reason in run.images.skipped:
         run.tell(f"left out: {reason}")

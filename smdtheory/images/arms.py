@@ -15,7 +15,8 @@ from torch import Tensor
 from smdtheory.images.config import ImageArm, ImagesConfig
 from smdtheory.images.data import Images
 from smdtheory.images.denoisers import Arm, untrained_image
-from smdtheory.images.training import Parallel, fit_images
+from smdtheory.images.parallel import Parallel
+from smdtheory.images.training import fit_images
 from smdtheory.models import calibrate, objectives
 from smdtheory.models.configuration import Objective, Settings
 from smdtheory.models.learned import LearnedDenoiser

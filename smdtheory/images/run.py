@@ -34,6 +34,7 @@ from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
 from smdtheory.images.evaluate import SCHEDULE, Bench, Row, draw
 from smdtheory.images.forecast import FAMILY_OF, forecast_sum
 from smdtheory.images.low_rank import fit_low_rank
+from smdtheory.images.parallel import Parallel, processes_for
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.loop import Fit
 from smdtheory.models.training import Training
@@ -81,6 +82,13 @@ class ImageRun:
         """What denoisers are measured against."""
         return Bench(self.images, self.config)
 
+    @cached_property
+    def first(self) -> bool:
+        """Whether this is the process, of several or one, that writes."""
+        config = self.config
+        parallel = Parallel(config.shards, config.precision, config.compiled, config.device)
+        return bool(processes_for(parallel).is_main_process)
+
     @property
     def folder(self) -> Path:
         """Where all of it is kept."""
@@ -110,7 +118,7 @@ class ImageRun:
                 after=lambda training: self._picture(training, folder),
             )
             denoiser = cast("ImageGaussian | ImageSoftMixture", found.denoiser)
-            if not (folder / "unet" / "config.json").is_file():
+            if self.first and not (folder / "unet" / "config.json").is_file():
                 denoiser.save_pretrained(folder / "unet")
             self.fits[name, repeat] = found
         return self.fits[name, repeat]
