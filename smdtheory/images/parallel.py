@@ -72,6 +72,9 @@ def next_shards(batch: int, processes: int, above: int = 0) -> int | None:
 def processes_for(parallel: Parallel) -> PartialState:
     """The processes that `accelerate launch` or `torchrun` has started: one if none has.
 
+    On CPUs take `torchrun --nproc_per_node`: `accelerate launch --cpu` starts one process, however
+    many are asked for, unless it is given MPI.
+
     Raises:
         ImportError: without ``accelerate``.
         ValueError: for a GPU that is not there, or if the processes were set up for another kind
