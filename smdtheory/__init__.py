@@ -14,6 +14,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``steps``: how many steps you need; ``python -m smdtheory.steps --modes 8 --error 0.1``.
 - ``audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
 - ``toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
+- ``images``: do the findings carry over to images? ``python -m smdtheory.images``.
 - ``plots``: arrays and data frames to figures; computes nothing.
 
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
