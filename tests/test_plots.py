@@ -58,6 +58,18 @@ RATIOS = pd.DataFrame(
     for arm, slope in (("isotropic", 10), ("full", -20))
     for steps in (100, 200, 400, 1600)
 )
+QUANTITIES = pd.DataFrame(
+    {"panel": panel, "arm": arm, "steps": steps, "value": size * k / steps, "error": 0.3 / steps}
+    for panel, size in (("bits", 1.0), ("energy distance", 0.1), ("Fréchet", 5.0), ("M", 2.0))
+    for k, arm in enumerate(("gaussian", "soft_energy"), 1)
+    for steps in (1, 10, 1000)
+)
+GAINS = pd.DataFrame(
+    {"arm": arm, "steps": steps, "forecast": 9.0 / steps, "measured": 7.0 / steps - 1,
+     "measured_error": 0.2}
+    for arm in ("gaussian", "diagonal")
+    for steps in (1, 10, 100)
+)  # fmt: skip
 TABLE = np.where(
     np.triu(np.ones((5, 5)), 1) > 0, np.add.outer(np.arange(5) * 0, np.arange(5)), np.nan
 )
@@ -105,6 +117,8 @@ FIGURES = {
     "worst": lambda **k: plots.worst_case(WORST, **k),
     "thin": lambda **k: plots.error_against_std(THIN, **k),
     "deviation": lambda **k: plots.deviation_against_steps(RATIOS, **k),
+    "quantities": lambda **k: plots.quantities_against_steps(QUANTITIES, **k),
+    "forecast": lambda **k: plots.forecast_against_measured(GAINS, **k),
 }  # fmt: skip
 figures = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 
@@ -577,3 +591,51 @@ def test_deviations_are_those_of_the_ratios():
 def test_deviations_refuse_other_rows(rows, match):
     with pytest.raises(ValueError, match=match):
         plots.deviation_against_steps(rows)
+
+
+def test_quantities_are_the_rows():
+    fig = plots.quantities_against_steps(QUANTITIES.sample(frac=1, random_state=0))
+    shown = [ax for ax in fig.axes if ax.get_visible()]
+    assert sorted(ax.get_ylabel() for ax in shown) == sorted(set(QUANTITIES["panel"]))
+    for ax in shown:
+        here = QUANTITIES[QUANTITIES["panel"] == ax.get_ylabel()]
+        for line, (_, table) in zip(ax.lines[::3], here.groupby("arm"), strict=False):
+            assert_allclose(line.get_xydata(), table[["steps", "value"]])
+
+
+def test_what_is_not_positive_is_left_out_and_the_axis_holds_the_rest():
+    rows = QUANTITIES.assign(value=QUANTITIES["value"].where(QUANTITIES["steps"] > 1, -1.0))
+    shown = [ax for ax in plots.quantities_against_steps(rows).axes if ax.get_visible()]
+    for ax in shown:
+        low, high = ax.get_ylim()
+        kept = rows.loc[(rows["panel"] == ax.get_ylabel()) & (rows["value"] > 0), "value"]
+        assert low < kept.min()
+        assert kept.max() < high
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        (QUANTITIES.drop(columns="panel"), "missing: panel"),
+        (QUANTITIES.assign(error=-1.0), "error"),
+        (QUANTITIES.assign(steps=0), "steps must be positive"),
+        (pd.concat([QUANTITIES, QUANTITIES[:1]]), "received several"),
+        (QUANTITIES.assign(value=-1.0), "must have a positive value"),
+    ],
+)
+def test_quantities_refuse_other_rows(rows, match):
+    with pytest.raises(ValueError, match=match):
+        plots.quantities_against_steps(rows)
+
+
+def test_forecasts_and_gains_are_the_rows():
+    (ax,) = plots.forecast_against_measured(GAINS).axes
+    lines = {line.get_label(): line.get_xydata() for line in ax.lines}
+    found = np.concatenate([lines["learned Gaussian"], lines["diagonal"]])
+    wanted = GAINS.sort_values("arm", ascending=False)[["forecast", "measured"]].to_numpy()
+    assert_allclose(np.sort(found, axis=0), np.sort(wanted, axis=0))
+    low, high = ax.get_ylim()
+    assert low < (GAINS["measured"] - GAINS["measured_error"]).min()
+    assert (GAINS["measured"] + GAINS["measured_error"]).max() < high
+    with pytest.raises(ValueError, match="missing: measured"):
+        plots.forecast_against_measured(GAINS.drop(columns="measured"))

@@ -18,7 +18,7 @@ from smdtheory.plots.frame import (
 )
 from smdtheory.plots.scales import decades
 from smdtheory.plots.steps import steps_axis
-from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, looks, style
+from smdtheory.plots.style import COLUMN, INK, PAGE, looks, style
 
 PANELS = ("panel", "arm", "steps", "value", "error")
 FORECAST = ("arm", "steps", "forecast", "measured", "measured_error")
@@ -104,7 +104,7 @@ def forecast_against_measured(
     subtitle: str | None = None,
     width: float = COLUMN,
 ) -> Figure:
-    """What theory forecasts against what was measured, a marker for each arm and T.
+    """What theory forecasts against what was measured, a line for each arm, a marker for each T.
 
     Both axes are linear up to 1 and logarithmic beyond, on both sides of 0.
 
@@ -137,15 +137,11 @@ def forecast_against_measured(
     for arm, table in arms.items():
         forecast, measured, error = column_numbers(table, "forecast", "measured", "measured_error")
         look = known[arm]
+        ax.plot(forecast, measured, **{**look.drawn(), "linewidth": 0.7})
         ax.errorbar(
-            forecast, measured, error, fmt=look.marker, color=look.color, mfc="white", ms=4,
-            elinewidth=0.8, capsize=1.5, label=look.label,
+            forecast, measured, error, fmt="none", ecolor=look.color, elinewidth=0.8, capsize=1.5,
+            zorder=1.9,
         )  # fmt: skip
-        for x, y, steps in zip(forecast, measured, table["steps"], strict=True):
-            ax.annotate(
-                f"{int(steps)}", (x, y), (3, 2), textcoords="offset points", size=SMALL - 2.5,
-                color=look.color,
-            )  # fmt: skip
     ax.set_xscale("symlog", linthresh=1)
     ax.set_yscale("symlog", linthresh=1)
     ax.set_xlim(min(0.0, 1.4 * float(forecasts.min())), right)
