@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 import smdtheory
 from smdtheory import GaussianMixture
-from smdtheory.images import Images, cifar, data, fit_low_rank, folder, load_images, low_rank
+from smdtheory.images import Images, cifar, fit_low_rank, folder, load_images, low_rank, sources
 from smdtheory.images.cifar import read_batch, read_cifar10
 from smdtheory.images.folder import read_folder
 from tests.strategies import arrays
@@ -343,12 +343,12 @@ def test_a_mixture_has_any_size(size, channels):
 
 
 def test_tints_are_light_of_one_colour(digits):
-    tinted = data._tinted(digits.train[:50], 0)
+    tinted = sources._tinted(digits.train[:50], 0)
     assert tinted.shape == (50, 3, 8, 8)
     assert -1 <= float(tinted.min()) <= float(tinted.max()) <= 1
     light, grey = (tinted + 1).flatten(2), (digits.train[:50] + 1).flatten(2)
     colour = light.amax(2, keepdim=True) / grey.amax(2, keepdim=True)
-    assert float(colour.min()) >= data.DARKEST - 1e-6
+    assert float(colour.min()) >= sources.DARKEST - 1e-6
     torch.testing.assert_close(light, colour * grey)
 
 
@@ -645,7 +645,7 @@ def test_the_split_depends_on_names_and_seed_alone(pictures):
 
 @given(seed=st.integers(0, 2**31))
 def test_two_images_are_always_on_two_sides(seed):
-    place = torch.tensor([data._place(name, seed) for name in ("a.png", "b.png")])
+    place = torch.tensor([sources._place(name, seed) for name in ("a.png", "b.png")])
     assert bool(((place >= 0) & (place < 1)).all())
     assert float(place[0]) != float(place[1])
 

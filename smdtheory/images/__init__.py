@@ -1,12 +1,16 @@
 """Denoisers of images: do the findings on mixtures carry over?
 
-- ``data``: digits, CIFAR-10, a folder, or a mixture fitted to one of them; ``low_rank`` is that
-  fit, mixtures of probabilistic principal components.
+- ``sources``: digits, CIFAR-10, a folder, or a mixture fitted to one of them; ``data`` is what all
+  of them are, ``low_rank`` that fit, mixtures of probabilistic principal components.
 - ``denoisers``: Gaussians and soft mixtures whose networks are U-Nets; all else is that of the
   denoisers on vectors. ``unets`` has their sizes, ``networks`` what a latent tells them.
-- ``training``: in one process or several, as ``parallel`` says.
-- ``likelihood``: the nats that a denoiser needs for an image; ``features``: a classifier, in whose
-  features generated images are compared with others.
+- ``arms``: which are compared, and how each is trained; ``training``, ``parallel``: in one process
+  or several.
+- ``evaluate``: what is measured; ``likelihood``: the nats that a denoiser needs for an image;
+  ``features``: a classifier, in whose features draws are compared with images.
+- ``forecast``: what theory says of it beforehand.
+- ``run``, ``report``, ``pictures``: what is kept, and what a person sees;
+  ``python -m smdtheory.images``.
 """
 
 import lazy_loader as lazy

@@ -29,12 +29,13 @@ from smdtheory.families import Family
 from smdtheory.files import canonical, write_atomically
 from smdtheory.images.arms import NETWORKS, arm_of, network_of, train_network
 from smdtheory.images.config import ImageArm, ImagesConfig
-from smdtheory.images.data import Images, load_images
+from smdtheory.images.data import Images
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
 from smdtheory.images.evaluate import SCHEDULE, Bench, Row, draw
 from smdtheory.images.forecast import FAMILY_OF, forecast_sum
 from smdtheory.images.low_rank import fit_low_rank
 from smdtheory.images.parallel import Parallel, processes_for
+from smdtheory.images.sources import load_images
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.loop import Fit
 from smdtheory.models.training import Training
