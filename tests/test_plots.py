@@ -118,6 +118,9 @@ FIGURES = {
     "thin": lambda **k: plots.error_against_std(THIN, **k),
     "deviation": lambda **k: plots.deviation_against_steps(RATIOS, **k),
     "quantities": lambda **k: plots.quantities_against_steps(QUANTITIES, **k),
+    "draws": lambda **k: plots.draws_by_arm(
+        {arm: np.full((32, 256), 99, dtype=np.uint8) for arm in LEARNED[:4]}, [1, 2, 10, 100], **k
+    ),
     "forecast": lambda **k: plots.forecast_against_measured(GAINS, **k),
 }  # fmt: skip
 figures = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
@@ -639,3 +642,15 @@ def test_forecasts_and_gains_are_the_rows():
     assert (GAINS["measured"] + GAINS["measured_error"]).max() < high
     with pytest.raises(ValueError, match="missing: measured"):
         plots.forecast_against_measured(GAINS.drop(columns="measured"))
+
+
+def test_draws_are_the_pixels():
+    strip = np.arange(32 * 64, dtype=float).reshape(32, 64) % 256
+    fig = plots.draws_by_arm({"gaussian": strip, "soft_mse": strip[::-1]}, [1, 5])
+    for ax, wanted in zip(fig.axes, (strip, strip[::-1]), strict=True):
+        assert_allclose(ax.images[0].get_array(), wanted)
+    assert [tick.get_text() for tick in fig.axes[-1].get_xticklabels()] == ["T = 1", "T = 5"]
+    with pytest.raises(ValueError, match="received none"):
+        plots.draws_by_arm({}, [1])
+    with pytest.raises(ValueError, match="shape"):
+        plots.draws_by_arm({"gaussian": np.zeros(5)}, [1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
+import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import t as student_t
@@ -166,7 +167,7 @@ def write(run: ImageRun, rows: pd.DataFrame) -> list[Path]:
         OSError: if the folder can no longer be written.
     """
     from smdtheory import plots
-    from smdtheory.images.pictures import save_grid
+    from smdtheory.images.pictures import grid
 
     config, out = run.config, run.config.out
     means = summary(rows)
@@ -185,16 +186,17 @@ def write(run: ImageRun, rows: pd.DataFrame) -> list[Path]:
         )
         files += [out / "forecast.csv", *plots.save(figure, out / "forecast")]
     drawn = [T for T in config.iterations if config.longest >= T]
-    parts: list[torch.Tensor] = []
+    strips: dict[str, np.ndarray] = {}
     for arm in config.arms:
-        for T in drawn:
-            path = run.draws_path(arm, 0, T)
-            if path.is_file():
-                parts.append(run.drawn(arm, 0, T)[:PICTURED])
-    if parts and len(parts) == len(config.arms) * len(drawn):
-        columns = PICTURED * len(drawn)
-        save_grid(torch.cat(parts), run.images.shape, out / "draws.png", columns)
-        files.append(out / "draws.png")
+        if drawn and all(run.draws_path(arm, 0, T).is_file() for T in drawn):
+            parts = torch.cat([run.drawn(arm, 0, T)[:PICTURED] for T in drawn])
+            page = grid(parts, run.images.shape, columns=len(parts)).numpy()
+            strips[arm] = page[..., 0] if page.shape[-1] == 1 else page
+    if strips:
+        figure = plots.draws_by_arm(
+            strips, drawn, title="What the denoisers draw", subtitle=heading(run)
+        )
+        files += plots.save(figure, out / "draws")
     return files
 
 

@@ -20,7 +20,11 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
-from smdtheory.plots.images import forecast_against_measured, quantities_against_steps
+from smdtheory.plots.images import (
+    draws_by_arm,
+    forecast_against_measured,
+    quantities_against_steps,
+)
 from smdtheory.plots.phase import phase_diagram
 from smdtheory.plots.posterior import (
     posterior_against_gaussians,
@@ -44,6 +48,7 @@ __all__ = [
     "PAGE",
     "Look",
     "deviation_against_steps",
+    "draws_by_arm",
     "error_against_std",
     "error_against_steps",
     "error_along_chain",

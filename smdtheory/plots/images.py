@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
 
 from smdtheory.plots.frame import (
     by_arm,
@@ -18,7 +21,7 @@ from smdtheory.plots.frame import (
 )
 from smdtheory.plots.scales import decades
 from smdtheory.plots.steps import steps_axis
-from smdtheory.plots.style import COLUMN, INK, PAGE, looks, style
+from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, looks, style
 
 PANELS = ("panel", "arm", "steps", "value", "error")
 FORECAST = ("arm", "steps", "forecast", "measured", "measured_error")
@@ -94,6 +97,58 @@ def quantities_against_steps(
         ax.set_visible(False)
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in arms.values()]
     return finish(fig, title, subtitle, handles)
+
+
+@style()
+def draws_by_arm(
+    strips: Mapping[str, ArrayLike],
+    steps: Sequence[int],
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    width: float = PAGE,
+) -> Figure:
+    """Images that denoisers draw, a row for each, from few steps on the left to many on the right.
+
+    Args:
+        strips: for each denoiser pixels (h, w) or (h, w, 3) in 0..255, groups of equal width side
+            by side, one for each T.
+        steps: T of each group.
+        title: the claim, above the axes.
+        subtitle: what was drawn.
+        width: inches.
+
+    Raises:
+        ValueError: if there are no strips or no steps, or a strip has another shape.
+
+    Example:
+        >>> strip = np.zeros((32, 128), dtype=np.uint8)
+        >>> len(draws_by_arm({"gaussian": strip, "soft_energy": strip}, [1, 10]).axes)
+        2
+    """
+    if not strips or not steps:
+        raise ValueError("draws need at least one denoiser and one T; received none")
+    arrays = {arm: np.asarray(strip) for arm, strip in strips.items()}
+    for arm, array in arrays.items():
+        if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+            raise ValueError(
+                f"strips[{arm!r}] must have shape (h, w) or (h, w, 3); received {array.shape}"
+            )
+    tall = max(array.shape[0] / array.shape[1] for array in arrays.values())
+    fig, axes = canvas(width, len(arrays) * (0.84 * width * tall + 0.05), len(arrays), 1)
+    for ax, (arm, array) in zip(axes, arrays.items(), strict=True):
+        ax.imshow(array, cmap="gray", vmin=0, vmax=255, aspect="equal", interpolation="nearest")
+        group = array.shape[1] / len(steps)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_ylabel(looks([arm])[arm].label, rotation=0, ha="right", va="center", size=SMALL)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        for place in range(1, len(steps)):
+            ax.axvline(place * group - 0.5, color="white", lw=2.5)
+    axes[-1].set_xticks([group * (place + 0.5) for place in range(len(steps))])
+    axes[-1].set_xticklabels([f"T = {T}" for T in steps])
+    return finish(fig, title, subtitle)
 
 
 @style()
