@@ -11,6 +11,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     steps.py      errors against the number of steps
     worst.py      worst mixtures against the caps
     phase.py      steps needed by separation and number of modes
+    grids.py      steps needed against the error; levels of grids and the sums on them
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -18,6 +19,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.grids import grid_comparison, steps_against_error
 from smdtheory.plots.phase import phase_diagram
 from smdtheory.plots.posterior import (
     posterior_against_gaussians,
@@ -39,6 +41,7 @@ __all__ = [
     "error_along_chain",
     "error_map",
     "global_error_against_steps",
+    "grid_comparison",
     "learned_grid",
     "looks",
     "mmse_staircase",
@@ -47,6 +50,7 @@ __all__ = [
     "posterior_beside_models",
     "posterior_contours",
     "save",
+    "steps_against_error",
     "style",
     "worst_case",
 ]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from smdtheory.families import FAMILIES, Family
-from smdtheory.sweep.config import Shape, SweepConfig
+from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.mixtures import build
+from smdtheory.sweep.phase.config import MODES, RATIOS, PhaseConfig, PhaseShape
 from smdtheory.sweep.store import Row
 from smdtheory.theory.steps import steps_needed
-
-MODES = (2, 4, 8, 16)
-RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def phase_rows(
@@ -20,7 +18,7 @@ def phase_rows(
     modes: Iterable[int] = MODES,
     ratios: Iterable[float] = RATIOS,
     families: Iterable[Family] = FAMILIES,
-    shape: Shape = "ring",
+    shape: PhaseShape = "ring",
     schedule: str = "cosine",
 ) -> list[Row]:
     """The smallest T with ΣM_t <= ``error`` for each mixture and family (docs/theory.md §12.1).
@@ -37,9 +35,9 @@ def phase_rows(
         schedule: one of :data:`smdtheory.schedule.SCHEDULES`.
 
     Returns:
-        One row for each: ``shape``, ``modes``, ``dim``, ``ratio``, ``schedule``, ``arm``,
-        ``error``, ``steps_needed`` (``None`` if no T looked at reaches it), ``exhaustive``,
-        ``steps_estimated`` (the leading term's), ``M_sum`` and ``M_sum_error`` there, ``searched``.
+        One row for each, by modes, ratio and family: ``shape``, ``modes``, ``dim``, ``ratio``,
+        ``schedule``, ``arm``, ``error``, ``steps_needed`` (``None`` if no T looked at reaches it),
+        ``exhaustive``, ``M_sum`` and ``M_sum_error`` there, ``searched``.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
@@ -50,42 +48,50 @@ def phase_rows(
         >>> [(row["ratio"], row["steps_needed"]) for row in rows]
         [(1.0, 1), (8.0, 7)]
     """
-    if shape not in ("ring", "grid", "line"):
-        raise ValueError(f"shape must be ring, grid or line; received {shape!r:.60}")
+    config = PhaseConfig(
+        error=error,
+        modes=tuple(modes),
+        ratios=tuple(ratios),
+        families=tuple(families),
+        shape=shape,
+        schedule=schedule,  # type: ignore[arg-type]
+    )
+    return [
+        row
+        for count in config.modes
+        for ratio in config.ratios
+        for row in mixture_rows(config, count, ratio)
+    ]
+
+
+def mixture_rows(config: PhaseConfig, modes: int, ratio: float) -> list[Row]:
+    """The rows of one mixture, one for each family.
+
+    Example:
+        >>> config = PhaseConfig(families=("full",), shape="line")
+        >>> [row["steps_needed"] for row in mixture_rows(config, 2, 8.0)]
+        [7]
+    """
+    apart = SweepConfig(modes=(modes,), shape=config.shape, separation=1.0, std=1.0 / ratio)
+    (spec,) = apart.mixtures()
+    mixture = build(spec).standardized()
     rows: list[Row] = []
-    names, steps_apart = tuple(families), tuple(ratios)
-    for count in modes:
-        for ratio in steps_apart:
-            config = SweepConfig(
-                modes=(count,), shape=shape, separation=1.0, std=1.0 / _ratio(ratio)
-            )
-            (spec,) = config.mixtures()
-            mixture = build(spec).standardized()
-            for family in names:
-                found = steps_needed(mixture, error, family, schedule)
-                rows.append(
-                    {
-                        "shape": shape,
-                        "modes": spec.modes,
-                        "dim": spec.dim,
-                        "ratio": float(ratio),
-                        "schedule": schedule,
-                        "arm": family,
-                        "error": found.error,
-                        "steps_needed": found.steps,
-                        "exhaustive": found.exhaustive,
-                        "steps_estimated": found.asymptotic,
-                        "M_sum": float(found.reached),
-                        "M_sum_error": float(found.reached.error),
-                        "searched": found.searched,
-                    }
-                )
+    for family in config.families:
+        found = steps_needed(mixture, config.error, family, config.schedule, estimate=False)
+        rows.append(
+            {
+                "shape": config.shape,
+                "modes": spec.modes,
+                "dim": spec.dim,
+                "ratio": ratio,
+                "schedule": config.schedule,
+                "arm": family,
+                "error": found.error,
+                "steps_needed": found.steps,
+                "exhaustive": found.exhaustive,
+                "M_sum": float(found.reached),
+                "M_sum_error": float(found.reached.error),
+                "searched": found.searched,
+            }
+        )
     return rows
-
-
-def _ratio(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"ratios must be numbers; received {value!r}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"ratios must be positive and finite; received {value:g}")
-    return float(value)
