@@ -187,7 +187,9 @@ def test_the_best_grid_beats_every_standard_one(family):
 @pytest.mark.parametrize("family", ["fixed_small", "fixed_large", "full"])
 def test_more_steps_never_cost_more_on_best_grids(family):
     sums = [float(best_grid(FOUR, T, family, snr_end=1e-3).error) for T in range(1, 9)]
-    assert all(a > b for a, b in itertools.pairwise(sums))
+    # fixed_small gains nothing from the first few: its further levels lie beside the last one
+    assert all(b <= a * (1 + 1e-6) for a, b in itertools.pairwise(sums))
+    assert sums[-1] < sums[0]
 
 
 @pytest.mark.parametrize("mixture", [LINE, FOUR, presets.line(3, std=0.02)])

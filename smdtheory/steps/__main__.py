@@ -27,7 +27,11 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        return _run(_parse())
+        config = _parse()
+        from smdtheory.sweep.engine import in_process
+
+        with in_process(1):  # work comes in small pieces: threads would only wait for one another
+            return _run(config)
     except (ValueError, TypeError, ImportError) as error:
         return _say(f"error: {error}", WRONG)
     except OSError as error:

@@ -31,9 +31,6 @@ raises an error to about the power √2, so the error is taken to be the differe
 before, or the square of the difference before that one if it is larger: two lattices may agree by
 chance."""
 
-LATTICE_NUMBERS = 2**24
-"""Most numbers held while components are refined apart, 128 MiB."""
-
 NEGLIGIBLE = 1e-14
 """No average is refined beyond this."""
 
@@ -141,47 +138,31 @@ def _graded(table: Table) -> None:
 
 
 def _lattices(table: Table) -> None:
-    """d = 2: for each component a finer lattice at each level until the averages agree.
+    """d = 2: a finer lattice at each level until the averages agree.
 
-    Few components need a fine lattice, and at few levels. Each lattice is turned by another angle,
-    so that two of them do not agree by the symmetry of the mixture.
+    Each lattice is turned by another angle, so that two of them do not agree by the symmetry of
+    the mixture.
     """
-    used = (table.mixture.weights > 0).nonzero().flatten()
-    size = len(used) * max(1, sum(law.moments[:, 0].numel() for law in table.laws.values()))
-    for levels in torch.split(table.everywhere, max(1, LATTICE_NUMBERS // size)):
-        parts = [table.part(levels) for _ in used]
-        table.error[levels] = _refined(parts, used)
-        for part in parts:
-            table.merge(levels, part)
-
-
-def _refined(parts: list[Table], components: Tensor) -> Tensor:
-    """Fill a part for each component; the error of their sum, (L,)."""
-    weights = parts[0].mixture.weights[components]
-    scale, K = parts[0].scale(), len(parts)
-    shape = len(scale), K
-    error, change = torch.full(shape, torch.inf).double(), torch.full(shape, torch.inf).double()
-    unsettled = torch.ones(shape, dtype=torch.bool)
+    components = torch.arange(table.mixture.num_components)
+    levels = table.everywhere
+    table.error[:] = torch.inf  # becomes the change in the averages from lattice to lattice
     for number, step in enumerate(LATTICE_STEPS):
-        before, change_before = torch.stack([part.scalars.clone() for part in parts], 1), change
+        before, change_before = table.scalars[levels].clone(), table.error[levels]
+        table.clear(levels)
         u, weight = rules.lattice(step, number * GOLDEN_ANGLE)
-        for place, part in enumerate(parts):
-            levels = unsettled[:, place].nonzero().flatten()
-            part.clear(levels)
-            part.add(levels, components[place : place + 1], u, weight)
+        table.add(levels, components, u, weight)
         if number == 0:
             continue
-        found = torch.stack([part.scalars for part in parts], 1)
-        moved = ((found - before).abs() * scale.unsqueeze(1)).amax(-1)
-        change = torch.where(unsettled, moved, change)
-        doubt = torch.maximum(change, change_before.square() / weights)
-        error = torch.where(unsettled, doubt, error)
-        size = (found.sum(1).abs() * scale).amax(-1).clamp(max=1)
-        goal = (parts[0].tolerance * size + NEGLIGIBLE).unsqueeze(-1)
-        unsettled = unsettled & (error > goal / K) & (error.sum(-1, keepdim=True) > goal)
-        if not bool(unsettled.any()):
+        scale = table.scale()[levels]
+        size = (table.scalars[levels].abs() * scale).amax(-1).clamp(max=1)
+        change = ((table.scalars[levels] - before).abs() * scale).amax(-1)
+        table.error[levels] = change
+        error = torch.maximum(change, change_before.square())
+        done = error <= table.tolerance * size + NEGLIGIBLE
+        table.error[levels[done]] = error[done] + ROUNDING * table.mixture.num_components
+        levels = levels[~done]
+        if len(levels) == 0:
             break
-    return error.sum(-1) + ROUNDING * K
 
 
 def _sampled(table: Table, u: Tensor) -> None:

@@ -11,10 +11,8 @@ far apart the components are.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -106,24 +104,6 @@ class Table:
         self.share[levels] = 0
         for law in self.laws.values():
             law.clear(levels)
-
-    def part(self, levels: Tensor) -> Self:
-        """An empty table of some of the levels, to be merged."""
-        part = copy.copy(self)
-        part.snr, part.everywhere = self.snr[levels], torch.arange(len(levels))
-        part.beside = self.beside[levels]
-        part.laws = {n: Histogram(law.log_v, len(levels)) for n, law in self.laws.items()}
-        part.scalars = torch.zeros_like(self.scalars[levels])
-        part.share = torch.zeros_like(self.share[levels])
-        part.error = torch.zeros_like(self.error[levels])
-        return part
-
-    def merge(self, levels: Tensor, part: Table) -> None:
-        """Add what ``part`` has summed at its levels, which are ``levels`` here."""
-        self.scalars[levels] += part.scalars
-        self.share[levels] += part.share
-        for name, law in self.laws.items():
-            law.moments[:, levels] += part.laws[name].moments
 
     def add(
         self,
