@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from smdtheory.plots.frame import canvas, finish, label_ends, numbers
-from smdtheory.plots.style import INK, LOOKS, PAGE, looks, style
+from smdtheory.plots.style import INK, LOOKS, PAGE, SMALL, looks, style
 
 STEPS = ("arm", "error", "steps_needed", "steps_estimated")
 LEVELS = ("grid", "arm", "t", "snr")
@@ -91,6 +91,8 @@ def grid_comparison(
 ) -> Figure:
     """Where each grid has its levels, and beside it ΣM on it, by family.
 
+    Levels far below where most grids end are counted at the edge, not drawn.
+
     Args:
         levels: a row for each level of each grid, with the columns ``grid`` (its name), ``arm``
             (the family it is the best for; missing for a grid of no family), ``t`` and ``snr``.
@@ -119,18 +121,23 @@ def grid_comparison(
     count = max(len(rows), len(names))
     fig, (left, right) = canvas(width, 0.6 + 0.19 * count, 1, 2)
     known = looks(_ordered(table))
+    lowest = float(np.median(places.groupby(["grid"])["snr"].min())) / 10
     for place, (grid, arm) in enumerate(rows):
         own = places[(places["grid"] == grid) & (places["arm"].astype(object).isin([arm]))]
         look = LOOKS.get(str(arm))
-        color, marker = (look.color, look.marker) if look else (INK, "|")
         snr = own["snr"].to_numpy(dtype=float)
         left.plot([snr.min(), snr.max()], [place] * 2, color="#D9D9D9", lw=0.7, zorder=0.5)
         left.plot(
-            snr, [place] * len(snr), ls="none", marker=marker, color=color, mfc="white",
-            ms=6 if marker == "|" else 4, mew=1.0,
+            snr, [place] * len(snr), ls="none", marker="|", color=look.color if look else INK,
+            ms=7, mew=1.3,
         )  # fmt: skip
+        if beyond := int((snr < lowest).sum()):
+            left.annotate(
+                f"{beyond} more →", (1, place), xycoords=("axes fraction", "data"),
+                xytext=(-1, 4.5), textcoords="offset points", ha="right", va="bottom", size=SMALL,
+            )  # fmt: skip
     left.set_xscale("log")
-    left.invert_xaxis()
+    left.set_xlim(2 * float(places["snr"].max()), lowest)
     left.set_yticks(range(len(rows)), [name for name, _ in rows])
     left.set_ylim(len(rows) - 0.4, -0.6)
     left.set_xlabel("signal-to-noise ratio γ (data on the left)")
