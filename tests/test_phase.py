@@ -78,11 +78,12 @@ def test_bad_rows_are_named(rows, kind, message):
         ({"error": 0.0}, ValueError, "error must be positive"),
         ({"modes": [0]}, ValueError, "modes must be a whole number"),
         ({"modes": [1]}, ValueError, "no neighbours"),
+        ({"modes": []}, ValueError, "at least one"),
         ({"ratios": [0.0]}, ValueError, "ratios must be positive"),
         ({"ratios": [float("nan")]}, ValueError, "ratios must be positive"),
         ({"ratios": ["wide"]}, TypeError, "ratios must be numbers"),
         ({"shape": "random"}, ValueError, "shape must be"),
-        ({"families": ["best"]}, ValueError, "family must be"),
+        ({"families": ["best"]}, ValueError, "families must be among"),
         ({"schedule": "cos"}, ValueError, "schedule must be"),
     ],
 )

@@ -184,9 +184,35 @@ def test_the_best_grid_beats_every_standard_one(family):
         assert float(row.best.error) == pytest.approx(own, rel=1e-6, abs=1e-9)
 
 
-def test_more_steps_never_cost_more_on_best_grids():
-    sums = [float(best_grid(FOUR, T, "full", snr_end=1e-3).error) for T in (1, 2, 3, 5, 8)]
-    assert all(a > b for a, b in itertools.pairwise(sums))
+@pytest.mark.parametrize("family", ["fixed_small", "fixed_large", "full"])
+def test_more_steps_never_cost_more_on_best_grids(family):
+    sums = [float(best_grid(FOUR, T, family, snr_end=1e-3).error) for T in range(1, 9)]
+    # fixed_small gains nothing from the first few: its further levels lie beside the last one
+    assert all(b <= a * (1 + 1e-6) for a, b in itertools.pairwise(sums))
+    assert sums[-1] < sums[0]
+
+
+@pytest.mark.parametrize("mixture", [LINE, FOUR, presets.line(3, std=0.02)])
+def test_a_level_inside_a_step_costs_nothing_with_the_small_fixed_variance(mixture):
+    """§5.6 for r >= 1, on which the bisection of §12.2 rests; r = 0 is another matter."""
+    levels = torch.logspace(4, -3, 40, dtype=torch.float64)
+    table = error_table(mixture, Schedule.from_snr(levels), "fixed_small").value
+    saved = table[:, None, :] - table[:, :, None] - table  # [r, s, t]
+    inner = saved[1:][~saved[1:].isnan()]
+    assert float(inner.min()) > -1e-8
+    # the single step, and what two steps come to as the first level approaches the second
+    end = Schedule.from_snr(levels[[-1]])
+    close = Schedule.from_snr(levels[-1] * torch.tensor([1 + 1e-7, 1.0]))
+    single, double = (float(chain_errors(mixture, c, "fixed_small").sum()) for c in (end, close))
+    assert double == pytest.approx(single, abs=1e-6)
+
+
+def test_bisection_finds_what_looking_at_every_number_of_steps_finds():
+    for family in ("fixed_small", "isotropic"):
+        for error in (0.5, 0.15):
+            found = fewest_steps(LINE, error, family, snr_end=1e-3, most=30).schedule.steps
+            grids = (best_grid(LINE, T, family, snr_end=1e-3) for T in range(1, 31))
+            assert found == next(g.schedule.steps for g in grids if float(g.error) <= error)
 
 
 @pytest.mark.parametrize("family", ["isotropic", "full", "fixed_small"])

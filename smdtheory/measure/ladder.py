@@ -168,7 +168,7 @@ class _Ladder:
         self.family = family
         self.fixed = family in ("fixed_small", "fixed_large")
         self.snr = schedule.snr
-        self.levels = self.curves.at(self.snr[1:])
+        self.levels = self.curves.at(self.snr[1:], spectra=(family,))
         self.dim = self.curves.dim
         self.within = self.curves.within(self.snr[1:])
         self.mmse = self.curves.mmse(self.levels)
@@ -200,7 +200,9 @@ class _Ladder:
         half = 0.5 * torch.log(high / low).unsqueeze(-1)
         middle = 0.5 * torch.log(high * low).unsqueeze(-1)
         gamma = torch.exp(middle + half * nodes)
-        found = self.curves.at(gamma.flatten()).excess.reshape(self.replicates, *gamma.shape)
+        found = self.curves.at(gamma.flatten(), spectra=()).excess.reshape(
+            self.replicates, *gamma.shape
+        )
         measure = found * half * weights * gamma
         index = 2 + small.nonzero().flatten()
         self.area[:, index] = measure.sum(-1)

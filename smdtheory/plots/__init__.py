@@ -13,6 +13,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     thin.py       errors against the std of the modes
     phase.py      steps needed by separation and number of modes
     images.py     denoisers of images: errors against T, forecast and measured
+    grids.py      steps needed against the error; levels of grids and the sums on them
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
@@ -20,6 +21,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.grids import grid_comparison, steps_against_error
 from smdtheory.plots.images import (
     draws_by_arm,
     forecast_against_measured,
@@ -55,6 +57,7 @@ __all__ = [
     "error_map",
     "forecast_against_measured",
     "global_error_against_steps",
+    "grid_comparison",
     "learned_grid",
     "looks",
     "mmse_staircase",
@@ -64,6 +67,7 @@ __all__ = [
     "posterior_contours",
     "quantities_against_steps",
     "save",
+    "steps_against_error",
     "style",
     "worst_case",
 ]

@@ -24,9 +24,16 @@ def main() -> int:
     130: stopped by Ctrl-C.
     """
     return guarded(
-        lambda: _run(parse(StepsConfig, "smdtheory.steps")),
+        lambda: _alone(parse(StepsConfig, "smdtheory.steps")),
         stopped="Nothing is written before the end.",
     )
+
+
+def _alone(config: StepsConfig) -> int:
+    from smdtheory.sweep.engine import in_process
+
+    with in_process(1):  # work comes in small pieces: threads would only wait for one another
+        return _run(config)
 
 
 def _run(config: StepsConfig) -> int:

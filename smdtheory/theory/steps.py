@@ -48,7 +48,8 @@ class StepsNeeded:
         exhaustive: whether every smaller T was looked at. If not, ``steps`` − 1 and the
             :data:`WINDOW` before do not reach ε, nor do the T up to :data:`EVERY`.
         searched: the largest T looked at.
-        asymptotic: the T of the leading term, an estimate; ``None`` where the errors do not vanish.
+        asymptotic: the T of the leading term, an estimate; ``None`` where errors do not vanish, or
+            if it was not asked for.
         note: why there is no T, or no estimate; "" otherwise.
     """
 
@@ -64,7 +65,12 @@ class StepsNeeded:
 
 
 def steps_needed(
-    mixture: GaussianMixture, error: float, family: Family | str, schedule: str = "cosine"
+    mixture: GaussianMixture,
+    error: float,
+    family: Family | str,
+    schedule: str = "cosine",
+    *,
+    estimate: bool = True,
 ) -> StepsNeeded:
     """The smallest T with ΣM_t <= ``error``, by search and by the leading term (§12.1).
 
@@ -79,6 +85,7 @@ def steps_needed(
         error: ε, in nats.
         family: one of :data:`smdtheory.families.FAMILIES`, or "soft_mixture".
         schedule: one of :data:`smdtheory.schedule.SCHEDULES`.
+        estimate: whether the leading term is wanted too, which takes as long as the search.
 
     Returns:
         A :class:`StepsNeeded`. ``fixed_small`` may never get there: its errors do not vanish.
@@ -116,7 +123,7 @@ def steps_needed(
         return chain_errors(q, Schedule.named(schedule, T), name).sum()
 
     steps, searched = search(lambda T: float(total(T)) <= goal)
-    asymptotic, note = _estimated(q, goal, name, schedule)
+    asymptotic, note = _estimated(q, goal, name, schedule) if estimate else (None, "")
     if steps is None:
         note = f"ΣM is above {goal:g} at every T looked at, up to {searched}. {note}".rstrip()
     return StepsNeeded(

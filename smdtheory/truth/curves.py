@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,22 +63,28 @@ class Curves:
         self.sampled = sampled(self.mixture)
         self._panels: dict[tuple[int, int], _Panel] = {}
         self._recent: OrderedDict[bytes, Moments] = OrderedDict()
+        self._precision = float(self.mixture.dim / self.mixture.total_variance)
 
-    def at(self, snr: Tensor, *, direct: bool | None = None) -> Moments:
+    def at(
+        self, snr: Tensor, *, direct: bool | None = None, spectra: Sequence[str] = SPECTRA
+    ) -> Moments:
         """Averages at the finite or infinite levels ``snr`` (L,).
 
         Args:
             snr: γ > 0.
             direct: compute each level (True) or interpolate (False); by default direct for up to
                 :data:`DIRECT_LEVELS` levels, and always at γ = ∞.
+            spectra: of :data:`SPECTRA`, those wanted: hundreds of numbers for each level, so that
+                reading one that nobody looks at takes longer than all the rest.
         """
-        key = snr.numpy().tobytes() + bytes([direct is True, direct is False])
+        if direct is None:
+            direct = len(snr) <= DIRECT_LEVELS
+        names = [name for name in SPECTRA if direct or name in spectra]
+        key = snr.numpy().tobytes() + repr((direct, names)).encode()
         if key in self._recent:
             self._recent.move_to_end(key)
             return self._recent[key]
-        if direct is None:
-            direct = len(snr) <= DIRECT_LEVELS
-        result = self._direct(snr) if direct else self._interpolated(snr)
+        result = self._direct(snr) if direct else self._interpolated(snr, names)
         self._recent[key] = result
         if len(self._recent) > CACHED_MIXTURES:
             self._recent.popitem(last=False)
@@ -110,7 +117,7 @@ class Curves:
     def _direct(self, snr: Tensor) -> Moments:
         return moments(self.mixture, snr, shared=self.shared)
 
-    def _interpolated(self, snr: Tensor) -> Moments:
+    def _interpolated(self, snr: Tensor, names: Sequence[str]) -> Moments:
         position = torch.log(snr)
         leaves = self._leaves(position)
         first = min(leaf.first_bin for leaf in leaves)
@@ -121,7 +128,7 @@ class Curves:
             return torch.zeros(replicates, count, *shape, dtype=torch.float64)
 
         between, entropy, excess = empty(), empty(), empty()
-        spectra = {name: empty(last - first) for name in SPECTRA}
+        spectra = {name: empty(last - first) for name in names}
         error = torch.zeros(count, dtype=torch.float64)
         for leaf in leaves:
             inside = (position >= leaf.low) & (position < leaf.high)
@@ -140,7 +147,7 @@ class Curves:
 
     def _rate(self, snr: Tensor) -> Tensor:
         """γ + d/tr Cov: the averages times this vary little from panel to panel."""
-        return snr + self.mixture.dim / self.mixture.total_variance
+        return snr + self._precision
 
     def _leaves(self, position: Tensor) -> list[_Panel]:
         """The undivided panels that hold ``position``, computing those not yet known."""

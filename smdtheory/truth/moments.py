@@ -26,13 +26,10 @@ the wide one could miss the narrow one altogether."""
 
 LATTICE_STEPS = tuple(0.8 / 2 ** (n / 2) for n in range(9))
 """Lattice steps tried in d = 2, in standard deviations: 0.8 is exact to 1e-13 for one Gaussian,
-and each of the others, down to 0.05, has twice the points of the one before."""
-
-LATTICE_TOLERANCE = 1e-7
-"""The lattice is fine enough when its error is below this, relative to averages below 1. A shorter
-step by √2 raises an error to about the power √2, so the error is taken to be the difference from
-the lattice before, or the square of the difference before that one if it is larger: two lattices
-may agree by chance."""
+and each of the others, down to 0.05, has twice the points of the one before. A shorter step by √2
+raises an error to about the power √2, so the error is taken to be the difference from the lattice
+before, or the square of the difference before that one if it is larger: two lattices may agree by
+chance."""
 
 NEGLIGIBLE = 1e-14
 """No average is refined beyond this."""
@@ -161,7 +158,7 @@ def _lattices(table: Table) -> None:
         change = ((table.scalars[levels] - before).abs() * scale).amax(-1)
         table.error[levels] = change
         error = torch.maximum(change, change_before.square())
-        done = error <= LATTICE_TOLERANCE * size + NEGLIGIBLE
+        done = error <= table.tolerance * size + NEGLIGIBLE
         table.error[levels[done]] = error[done] + ROUNDING * table.mixture.num_components
         levels = levels[~done]
         if len(levels) == 0:

@@ -42,7 +42,7 @@ class Moments:
         between: (R, L), E tr Cov(μ_k | x_t): the part of the MMSE that a known label would remove.
         label_entropy: (R, L), E H(r(x_t)).
         excess: (R, L), E‖Cov(x_0|x_t)‖_F² − Σ_k w_k ‖V_k‖_F².
-        spectra: for each family of :data:`SPECTRA`, weights (R, L, N) on ``grid``: for smooth f,
+        spectra: for families of :data:`SPECTRA`, weights (R, L, N) on ``grid``: for smooth f,
             Σ_n weights_n f(grid_n) is E Σ_i f(v_i) − Σ_k w_k Σ_i f(V_ki), v_i the variances of x_0
             given x_t that the family can represent, V_ki the eigenvalues of V_k. Where components
             lie far apart the two sums are nearly equal: their difference is what is kept.
@@ -62,12 +62,18 @@ class Moments:
 class Table:
     """Running sums of the averages, filled by :meth:`add`; one replicate.
 
+    Attributes:
+        tolerance: lattices are fine enough when the error of the averages is below this, relative
+            to averages below 1.
+
     Args:
         mixture: q(x_0).
         snr: γ, (L,), infinity allowed.
         shared: (m,), variances of further coordinates that are independent of these and of the
             label.
     """
+
+    tolerance = 1e-7
 
     def __init__(self, mixture: GaussianMixture, snr: Tensor, shared: Tensor) -> None:
         self.mixture, self.snr = mixture, snr
@@ -203,7 +209,7 @@ class Table:
         resp = log_resp.exp()
         entropy = -(resp * log_resp.clamp(min=-800.0)).sum(1)  # r is 0 below e^-745
         mean = _means(prior, noise, step, offset)
-        deviation = mean - torch.einsum("ajdn,ajn->adn", mean, resp).unsqueeze(1)
+        deviation = mean - (mean * resp.unsqueeze(2)).sum(1, keepdim=True)
         posterior = prior.map(lambda v: 1 / (1 / v + gamma))
         aligned = posterior.basis is None or posterior.is_isotropic
         within = posterior.diagonals() if aligned else posterior.matrices()
@@ -259,8 +265,14 @@ def _means(prior: SpectralCovariance, noise: Tensor, step: Tensor, offset: Tenso
     """
     own = _first(prior)
     pull = own.map(lambda v: 1 / (v + noise)).apply_columns(_same, step)
+    shrink = prior.map(lambda v: 1 / (1 + v / noise))
+    if prior.basis is not None and prior.dim == 2:  # planes that are added beat 2 × 2 products
+        matrices, factor = prior.matrices(), shrink.matrices()
+        turned = factor @ (matrices - matrices[:, :1])
+        mean = turned[..., :1] * pull[:, :, :1] - factor @ offset
+        return mean.addcmul_(turned[..., 1:], pull[:, :, 1:])
     change = prior.apply_columns(_same, pull) - own.apply_columns(_same, pull)
-    return prior.map(lambda v: 1 / (1 + v / noise)).apply_columns(_same, change - offset)
+    return shrink.apply_columns(_same, change - offset)
 
 
 def _same(v: Tensor) -> Tensor:

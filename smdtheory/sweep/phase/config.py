@@ -1,0 +1,114 @@
+"""What the phase diagram is asked, checked at the door. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from smdtheory import options
+from smdtheory.families import FAMILIES, Family
+from smdtheory.sweep.config import ScheduleName, SweepConfig
+
+PhaseShape = Literal["ring", "grid", "line"]
+
+MODES = (2, 4, 8, 16)
+RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+MOST_RATIO = 1e4
+"""Beyond this, modes are points."""
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """How many steps does each family need, by separation of the modes and by their number?
+
+    For each mixture and each family of Gaussian backward steps: the smallest number of steps T
+    whose local errors add up to the error or less. Mixtures are standardized (mean 0, variance 1
+    on average), so that nothing but the number of modes and their separation in standard
+    deviations differs. Ends with a table, phase.csv and a figure. Finished work stays in the
+    output folder: the same command computes nothing twice.
+
+    Attributes:
+        error: Error in nats that the local errors of all steps may add up to.
+        modes: Numbers of modes, a panel for each.
+        ratios: Separation of neighbouring modes over their standard deviation.
+        families: Gaussian families to consider.
+        shape: Where the modes stand: on a circle, a square lattice (4, 9, 16, ... modes) or a
+            line.
+        schedule: Noise schedule to count steps on.
+        workers: Processes to use. None: one for each core.
+        out: Folder for results.
+        no_figure: Make no figure.
+
+    Example:
+        >>> PhaseConfig(modes=2, ratios=(8, 4)).ratios
+        (4.0, 8.0)
+    """
+
+    error: float = 0.1
+    modes: tuple[int, ...] = MODES
+    ratios: tuple[float, ...] = RATIOS
+    families: tuple[Family, ...] = FAMILIES
+    shape: PhaseShape = "ring"
+    schedule: ScheduleName = "cosine"
+    workers: int | None = None
+    out: Path = Path("runs/phase")
+    no_figure: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value, turning a single value into a tuple of one.
+
+        Raises:
+            TypeError: for values of the wrong kind.
+            ValueError: for values out of range or that do not go together.
+        """
+
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        put("error", _positive("error", self.error))
+        if self.shape not in ("ring", "grid", "line"):
+            raise ValueError(f"shape must be ring, grid or line; received {self.shape!r:.60}")
+        alone = isinstance(self.ratios, str) or not isinstance(self.ratios, Iterable)
+        given = (self.ratios,) if alone else tuple(self.ratios)
+        if not given:
+            raise ValueError(
+                "ratios needs at least one value; received none. Leave it out or add one."
+            )
+        put("ratios", tuple(sorted({_positive("ratios", ratio, MOST_RATIO) for ratio in given})))
+        sweep = SweepConfig(
+            modes=self.modes,
+            shape=self.shape,
+            schedule=(self.schedule,),
+            families=self.families,
+            workers=self.workers,
+        )
+        if min(sweep.modes) < 2:
+            raise ValueError(
+                "modes must be 2 or more: a single mode has no neighbours to be apart from; "
+                f"received {min(sweep.modes)}"
+            )
+        put("modes", tuple(sorted(sweep.modes)))
+        put("families", tuple(name for name in FAMILIES if name in sweep.families))
+        put("workers", sweep.workers)
+        put("out", options.path("out", self.out))
+        if not isinstance(self.no_figure, bool):
+            raise TypeError(f"no_figure must be True or False; received {self.no_figure!r}")
+
+    @property
+    def worker_count(self) -> int:
+        """Number of processes: ``workers``, or one for each core this process may use."""
+        return SweepConfig(workers=self.workers).worker_count
+
+
+def _positive(name: str, value: Any, most: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number; received {value!r:.60}")
+    number = float(value)
+    if not (math.isfinite(number) and 0 < number <= most):
+        limit = "" if math.isinf(most) else f", up to {most:g}"
+        raise ValueError(f"{name} must be positive and finite{limit}; received {number:g}")
+    return number

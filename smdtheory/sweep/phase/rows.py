@@ -1,0 +1,97 @@
+"""Rows of the phase diagram: steps needed, by number of modes and by separation over std."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smdtheory.families import FAMILIES, Family
+from smdtheory.sweep.config import SweepConfig
+from smdtheory.sweep.mixtures import build
+from smdtheory.sweep.phase.config import MODES, RATIOS, PhaseConfig, PhaseShape
+from smdtheory.sweep.store import Row
+from smdtheory.theory.steps import steps_needed
+
+
+def phase_rows(
+    error: float = 0.1,
+    *,
+    modes: Iterable[int] = MODES,
+    ratios: Iterable[float] = RATIOS,
+    families: Iterable[Family] = FAMILIES,
+    shape: PhaseShape = "ring",
+    schedule: str = "cosine",
+) -> list[Row]:
+    """The smallest T with ΣM_t <= ``error`` for each mixture and family (docs/theory.md §12.1).
+
+    Mixtures are those of a sweep, with neighbours ``ratio`` standard deviations apart, standardized
+    (mean 0, tr Cov = d), so that nothing but the number of modes and the ratio differs.
+
+    Args:
+        error: in nats.
+        modes: numbers of modes, 2 or more.
+        ratios: separation of neighbours over the standard deviation of a mode.
+        families: of :data:`smdtheory.families.FAMILIES`.
+        shape: "ring", "grid" or "line".
+        schedule: one of :data:`smdtheory.schedule.SCHEDULES`.
+
+    Returns:
+        One row for each, by modes, ratio and family: ``shape``, ``modes``, ``dim``, ``ratio``,
+        ``schedule``, ``arm``, ``error``, ``steps_needed`` (``None`` if no T looked at reaches it),
+        ``exhaustive``, ``M_sum`` and ``M_sum_error`` there, ``searched``.
+
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+        ValueError: for numbers out of range, or an unknown shape, family or schedule.
+
+    Example:
+        >>> rows = phase_rows(modes=[2], ratios=[1, 8], families=["full"], shape="line")
+        >>> [(row["ratio"], row["steps_needed"]) for row in rows]
+        [(1.0, 1), (8.0, 7)]
+    """
+    config = PhaseConfig(
+        error=error,
+        modes=tuple(modes),
+        ratios=tuple(ratios),
+        families=tuple(families),
+        shape=shape,
+        schedule=schedule,  # type: ignore[arg-type]
+    )
+    return [
+        row
+        for count in config.modes
+        for ratio in config.ratios
+        for row in mixture_rows(config, count, ratio)
+    ]
+
+
+def mixture_rows(config: PhaseConfig, modes: int, ratio: float) -> list[Row]:
+    """The rows of one mixture, one for each family.
+
+    Example:
+        >>> config = PhaseConfig(families=("full",), shape="line")
+        >>> [row["steps_needed"] for row in mixture_rows(config, 2, 8.0)]
+        [7]
+    """
+    apart = SweepConfig(modes=(modes,), shape=config.shape, separation=1.0, std=1.0 / ratio)
+    (spec,) = apart.mixtures()
+    mixture = build(spec).standardized()
+    rows: list[Row] = []
+    for family in config.families:
+        found = steps_needed(mixture, config.error, family, config.schedule, estimate=False)
+        rows.append(
+            {
+                "shape": config.shape,
+                "modes": spec.modes,
+                "dim": spec.dim,
+                "ratio": ratio,
+                "schedule": config.schedule,
+                "arm": family,
+                "error": found.error,
+                "steps_needed": found.steps,
+                "exhaustive": found.exhaustive,
+                "M_sum": float(found.reached),
+                "M_sum_error": float(found.reached.error),
+                "searched": found.searched,
+            }
+        )
+    return rows
