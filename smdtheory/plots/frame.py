@@ -88,6 +88,24 @@ def with_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return rows
 
 
+def one_for_each(rows: pd.DataFrame, *key: str, cure: str = "") -> None:
+    """Refuse a table with two rows of the same ``key``.
+
+    Raises:
+        ValueError: naming the first that comes twice, and the cure.
+
+    Example:
+        >>> one_for_each(pd.DataFrame({"arm": ["full"], "steps": [2]}), "arm", "steps")
+    """
+    again = rows[rows.duplicated(list(key))]
+    if len(again):
+        words = [name.replace("steps", "T") for name in key]
+        raise ValueError(
+            f"rows must hold one row for each {', '.join(words[:-1])} and {words[-1]}; received "
+            f"several for {again[list(key)].iloc[0].tolist()}{cure and f': {cure}'}"
+        )
+
+
 def by_arm(rows: pd.DataFrame, order: str) -> dict[str, pd.DataFrame]:
     """The rows of each arm by the column ``order``, arms in the order of the ladder.
 

@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from smdtheory.plots.frame import canvas, finish, label_ends, numbers
+from smdtheory.plots.frame import (
+    canvas,
+    finish,
+    label_ends,
+    numbers,
+    one_for_each,
+    with_columns,
+)
 from smdtheory.plots.style import INK, LOOKS, PAGE, SMALL, looks, style
 
 STEPS = ("arm", "error", "steps_needed", "steps_estimated")
@@ -54,7 +61,14 @@ def steps_against_error(
         left.plot(error, steps, **look.drawn())
         if np.isfinite(steps).any():
             last = np.flatnonzero(np.isfinite(steps))[-1]
-            ends.append((look, float(error[last]), float(steps[last])))
+            if error[last] > table["error"].min():  # it gets no further
+                left.annotate(
+                    look.label, (error[last], steps[last]), (0, 36), textcoords="offset points",
+                    size=SMALL, color=INK,
+                    arrowprops={"arrowstyle": "-", "color": look.color, "lw": 0.7, "shrinkB": 3},
+                )  # fmt: skip
+            else:
+                ends.append((look, float(error[last]), float(steps[last])))
         if np.isfinite(guess).any() and arm != "soft_mixture":
             right.plot(error, guess / steps, **look.drawn())
     right.axhline(1.0, color=INK, lw=0.6, zorder=0.5)
@@ -182,20 +196,7 @@ def _ordered(table: pd.DataFrame) -> list[str]:
 def _checked(
     rows: pd.DataFrame, columns: tuple[str, ...], key: tuple[str, ...], positive: tuple[str, ...]
 ) -> pd.DataFrame:
-    if not isinstance(rows, pd.DataFrame):
-        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
-    if missing := [name for name in columns if name not in rows.columns]:
-        raise ValueError(
-            f"rows must have the columns {', '.join(columns)}; missing: {', '.join(missing)}"
-        )
-    if rows.empty:
-        raise ValueError("rows must hold at least one row; received none")
-    again = rows[rows.duplicated(list(key))]
-    if len(again):
-        raise ValueError(
-            f"rows must hold one row for each {', '.join(key)}; received several for "
-            f"{again[list(key)].iloc[0].tolist()}"
-        )
+    one_for_each(with_columns(rows, columns), *key)
     table = rows.assign(
         **{
             name: numbers(

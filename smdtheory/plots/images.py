@@ -17,6 +17,7 @@ from smdtheory.plots.frame import (
     column_numbers,
     finish,
     not_negative,
+    one_for_each,
     with_columns,
 )
 from smdtheory.plots.scales import decades
@@ -62,12 +63,7 @@ def quantities_against_steps(
     not_negative("error", errors[np.isfinite(errors)])
     if not (counts > 0).all():
         raise ValueError(f"steps must be positive; received {counts.min()}")
-    key = ["panel", "arm", "steps"]
-    if len(again := rows[rows.duplicated(key)]):
-        raise ValueError(
-            "rows must hold one row for each panel, arm and T; received several for "
-            f"{again[key].iloc[0].tolist()}"
-        )
+    one_for_each(rows, "panel", "arm", "steps")
     arms = looks(by_arm(rows, "steps"))
     panels = list(dict.fromkeys(rows["panel"]))
     columns = min(len(panels), 3 if width >= 5 else 1)

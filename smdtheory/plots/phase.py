@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from smdtheory.plots.frame import canvas, finish, numbers
+from smdtheory.plots.frame import canvas, finish, numbers, one_for_each, with_columns
 from smdtheory.plots.style import PAGE, SMALL, looks, style
 
 COLUMNS = ("arm", "modes", "ratio", "steps_needed", "searched")
@@ -100,21 +100,8 @@ def _axes(ax: Axes, ratios: np.ndarray, high: float) -> None:
 
 
 def _checked(rows: pd.DataFrame) -> pd.DataFrame:
-    if not isinstance(rows, pd.DataFrame):
-        raise TypeError(f"rows must be a pandas.DataFrame; received {type(rows).__name__}")
-    if missing := [name for name in COLUMNS if name not in rows.columns]:
-        raise ValueError(
-            f"rows must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}"
-        )
-    if rows.empty:
-        raise ValueError("rows must hold at least one row; received none")
-    key = ["arm", "modes", "ratio"]
-    again = rows[rows.duplicated(key)]
-    if len(again):
-        raise ValueError(
-            "rows must hold one row for each arm, number of modes and ratio; received several for "
-            f"{again[key].iloc[0].tolist()}: select one shape, schedule and error first"
-        )
+    cure = "select one shape, schedule and error first"
+    one_for_each(with_columns(rows, COLUMNS), "arm", "modes", "ratio", cure=cure)
     table = rows.assign(
         **{
             name: numbers(f"rows[{name!r}]", rows[name], ("n",))

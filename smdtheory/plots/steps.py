@@ -20,6 +20,7 @@ from smdtheory.plots.frame import (
     finish,
     label_ends,
     not_negative,
+    one_for_each,
     with_columns,
 )
 from smdtheory.plots.scales import ROUNDING, decades, log_axis, zero_within
@@ -49,13 +50,7 @@ def checked_rows(rows: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, pd.D
         ['isotropic', 'full']
     """
     (counts,) = column_numbers(with_columns(rows, columns), "steps")
-    again = rows[rows.duplicated(["arm", "steps"])]
-    if len(again):
-        arm, steps = again[["arm", "steps"]].iloc[0]
-        raise ValueError(
-            f"rows must hold one row for each arm and T; received several for {arm!r}, "
-            f"T = {steps}: select one mixture, schedule and seed first"
-        )
+    one_for_each(rows, "arm", "steps", cure="select one mixture, schedule and seed first")
     if not (counts > 0).all():
         raise ValueError(f"steps must be positive; received {counts.min()}")
     return by_arm(rows, "steps")

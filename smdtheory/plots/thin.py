@@ -17,6 +17,7 @@ from smdtheory.plots.frame import (
     column_numbers,
     finish,
     not_negative,
+    one_for_each,
     with_columns,
 )
 from smdtheory.plots.scales import decades, powers
@@ -64,12 +65,7 @@ def error_against_std(
     not_negative("error", errors)
     if not (stds > 0).all():
         raise ValueError(f"std must be positive; received {stds.min()}")
-    key = ["panel", "arm", "std"]
-    if len(again := rows[rows.duplicated(key)]):
-        raise ValueError(
-            "rows must hold one row for each panel, arm and std; received several for "
-            f"{again[key].iloc[0].tolist()}"
-        )
+    one_for_each(rows, "panel", "arm", "std")
     arms = looks(by_arm(rows, "std"))
     panels = list(dict.fromkeys(rows["panel"]))
     side_by_side = width >= 5 or len(panels) == 1
