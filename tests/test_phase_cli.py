@@ -1,10 +1,10 @@
 """The command of the phase diagram: files, table, status, and nothing computed twice."""
 
 import json
-import sys
 
 import pandas as pd
 import pytest
+from commands import status_here
 
 from smdtheory.sweep import phase_rows
 from smdtheory.sweep.phase import __main__, report, run
@@ -16,11 +16,7 @@ SAME = {"modes": (2, 3), "ratios": (1, 8), "families": ("full", "isotropic"), "s
 
 
 def run_here(monkeypatch, *options):
-    monkeypatch.setattr(sys, "argv", ["phase", *map(str, options)])
-    try:
-        return __main__.main()
-    except SystemExit as stop:
-        return stop.code
+    return status_here(monkeypatch, __main__.main, *options)
 
 
 @pytest.fixture(scope="module")

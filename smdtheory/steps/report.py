@@ -81,9 +81,10 @@ def notes(found: Sequence[Option]) -> list[str]:
     lines = []
     if any(option.needed.asymptotic is not None and option.family in FAMILIES for option in found):
         lines.append(
-            "estimate: the leading term C/T^p solved for T, good for small errors only; all else "
-            "is measured."
+            "estimate: the leading term C/T^p solved for T, good for small errors only. The soft "
+            "mixture's numbers are a theorem (docs/theory.md §7.1); all else is measured."
         )
+        lines.append("Best grids end at the last level of the schedule's own steps on their left.")
     if any(option.needed.steps and not option.needed.exhaustive for option in found):
         lines.append("*: found by bisection; not every smaller T was looked at.")
     for option in found:
@@ -102,10 +103,14 @@ def grid_lines(chosen: Option, gains: Sequence[GridGain]) -> list[str]:
     lines = [f"ΣM of {chosen.family} at {schedule.steps} steps, by grid:"]
     names = {"log_snr": "uniform log SNR", "edm": "EDM, ρ = 7"}
     for row in gains:
+        less = f"{100 * row.gain:.0f} % less" if row.gain >= 0.005 else "hardly less"
         lines.append(
             f"  {names.get(row.name, row.name):18}{_short(float(row.error)):>10}   best grid with "
-            f"this end {_short(float(row.best.error)):>8}, {100 * row.gain:.0f} % less"
+            f"this end {_short(float(row.best.error)):>8}, {less}"
         )
+    lines.append(
+        "  (uniform log SNR and EDM go to the end of the best grid, the others to their own)"
+    )
     levels = "  ".join(f"{float(g):.4g}" for g in schedule.snr[1:])
     text = f"Levels of the best grid, signal-to-noise ratios γ_1 to γ_T: {levels}"
     return [*lines, fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)]
