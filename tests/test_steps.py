@@ -271,3 +271,12 @@ BAD = {
 def test_bad_input_is_named(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("family", "error", "apart"), [("isotropic", 0.01, 0.03), ("full", 1e-3, 0.1)]
+)
+def test_the_estimate_comes_close_where_errors_are_small(family, error, apart):
+    found = steps_needed(FOUR, error, family)
+    assert found.asymptotic == pytest.approx(found.steps, rel=apart)
+    assert found.asymptotic != found.steps  # an estimate
