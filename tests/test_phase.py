@@ -81,7 +81,7 @@ def test_bad_rows_are_named(rows, kind, message):
         ({"modes": []}, ValueError, "at least one"),
         ({"ratios": [0.0]}, ValueError, "ratios must be positive"),
         ({"ratios": [float("nan")]}, ValueError, "ratios must be positive"),
-        ({"ratios": ["wide"]}, TypeError, "ratios must be numbers"),
+        ({"ratios": ["wide"]}, TypeError, "ratios must be a number"),
         ({"shape": "random"}, ValueError, "shape must be"),
         ({"families": ["best"]}, ValueError, "families must be among"),
         ({"schedule": "cos"}, ValueError, "schedule must be"),
