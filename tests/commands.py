@@ -30,6 +30,17 @@ def status_here(monkeypatch, main: Callable[[], int], *options: object) -> int:
         return int(end.code or 0)
 
 
+def refused(monkeypatch, capsys, tmp_path: Path, main: Callable[[], int], *options: object) -> str:
+    """What ``main`` says of wrong options: status 2, no traceback, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert status_here(monkeypatch, main, *options) == 2
+    shown = capsys.readouterr()
+    message = " ".join((shown.err + shown.out).replace("│", " ").split())
+    assert "Traceback" not in message
+    assert not list(tmp_path.iterdir())
+    return message
+
+
 def help_of(module: str) -> str:
     """What ``--help`` prints, provided that it imports nothing heavy."""
     program = (
