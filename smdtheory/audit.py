@@ -164,7 +164,7 @@ def table(findings: Iterable[Finding], where: str = "") -> list[str]:
     Example:
         >>> from smdtheory.theory.claims import audit
         >>> table(audit("one-gaussian"), "audit.md")[-1]
-        '| [Theorem 3.1: one-gaussian](audit.md#one-gaussian) | holds with a condition | least ...'
+        '| [Theorem 3.1: one-gaussian](audit.md#one-gaussian) | holds with a condition | M_t of...'
     """
     lines = ["| statement | verdict | the number that decides it |", "|---|---|---|"]
     lines += [
