@@ -65,3 +65,25 @@ def path(name: str, value: Any) -> Path:
             f"{name} must be a path; received {str(value)!r}. Leave it out or name one."
         )
     return Path(value)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for output, if it is not there.
+
+    Raises:
+        ValueError: if it is a file, or cannot be written.
+
+    Example:
+        >>> make_folder(Path("."))
+    """
+    cure = "Name another with --out."
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"the output must be a folder; {folder} is a file. {cure}")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"the output folder must be writable; received {folder}: {error.strerror}. {cure}"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"the output folder must be writable; {folder} is not. {cure}")

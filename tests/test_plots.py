@@ -517,6 +517,8 @@ def test_worst_cases_are_the_rows():
     assert_allclose(lattice.get_ydata(), own["lattice"])
     markers = [line for line in ax.lines if line.get_marker() == plots.LOOKS["full"].marker]
     assert_allclose(markers[0].get_ydata(), own["share"])
+    (grey,) = [text for text in fig.findobj(Text) if text.get_text().startswith("excluded")]
+    assert plots.LOOKS["fixed_small"].label in grey.get_text()  # the lowest of equals comes first
 
 
 @pytest.mark.parametrize(

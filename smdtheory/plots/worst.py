@@ -63,7 +63,7 @@ def worst_case(
     ax.set_xscale("log")
     ax.axhline(1, color=INK, lw=0.8)
     ax.text(0.02, 1.015, "the cap", transform=ax.get_yaxis_transform(), size=SMALL, va="bottom")
-    ends, lowest = [], None
+    ends, lowest, whose = [], None, ""
     for look, table in zip(looks(arms).values(), arms.values(), strict=True):
         ratio, share, error, lattice, ceiling = column_numbers(table, *COLUMNS[1:])
         not_negative("share_error", error)
@@ -75,7 +75,7 @@ def worst_case(
         )  # fmt: skip
         ends.append((look, float(ratio[-1]), float(lattice[-1])))
         if lowest is None or ceiling.sum() < lowest[1].sum():
-            lowest = ratio, ceiling
+            lowest, whose = (ratio, ceiling), look.label
     if lowest is not None:
         ax.fill_between(lowest[0], lowest[1], 1.0, color="#D9D9D9", lw=0, zorder=0)
     ax.set_ylim(0, 1.12)
@@ -87,6 +87,6 @@ def worst_case(
     handles: list[Artist] = [
         Line2D([], [], color=INK, marker="o", mfc="white", ls="", label="mixture, by ascent"),
         Line2D([], [], color=INK, lw=1.2, label="lattice"),
-        Patch(facecolor="#D9D9D9", label="excluded, second order"),
+        Patch(facecolor="#D9D9D9", label=f"excluded for {whose},\nsecond order"),
     ]
     return finish(fig, title, subtitle, handles)

@@ -177,7 +177,7 @@ class _Table:
         for key, cap in caps.items():
             gap, error, ratio, spread = _against(drawn.errors[key[1]], cap)
             self.counts[key] = self.counts.get(key, 0) + int(torch.isfinite(gap).sum())
-            close = (gap < SUSPECT * error - ALLOWED).nonzero().flatten() + self.seen
+            close = (~(gap >= SUSPECT * error - ALLOWED)).nonzero().flatten() + self.seen
             self.suspects.update(close.tolist())
             safe = ratio - 2 * spread
             top = safe.topk(min(AGAIN, len(safe)))
@@ -213,7 +213,7 @@ class _Table:
             slack = PROVED * error + ALLOWED * (1 + cap.abs().reshape(-1, len(gap)).mean(0))
             if key == ("negentropy_cap", "full"):
                 slack = slack + ROUNDING * condition(many)
-            above = int((gap < -slack).sum())
+            above = int((~(gap >= -slack)).sum())  # NaN is above
             self.violations[key] = self.violations.get(key, 0) + above
             place = int((ratio - 2 * spread).argmax())
             new = float(ratio[place]), float(spread[place]), kind

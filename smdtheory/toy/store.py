@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from smdtheory import options
 from smdtheory.families import RECIPES_VERSION
 from smdtheory.files import canonical, digest, write_atomically
 from smdtheory.toy.config import ToyConfig
@@ -39,11 +40,7 @@ def claim(config: ToyConfig) -> None:
     """
     folder = config.out
     try:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"the output must be a folder; {folder} is a file. {CURE}")
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"the output folder must be writable; {folder} is not. {CURE}")
+        options.make_folder(folder)
         names = [name for name in os.listdir(folder) if not name.startswith(".")]
         if names and MARKER not in names:
             raise ValueError(

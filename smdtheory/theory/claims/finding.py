@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from smdtheory.estimate import Estimate
 
-Verdict = Literal["holds", "holds with a condition", "refuted as stated", "answered"]
+Verdict = Literal[
+    "holds",
+    "holds with a condition",
+    "holds in this reading",
+    "refuted in this reading",
+    "refuted as stated",
+    "answered",
+]
 Relation = Literal[">", "<"]
 
 UNCONFIRMED = "not confirmed"
@@ -16,6 +26,26 @@ UNCONFIRMED = "not confirmed"
 
 SIGMAS = 4.0
 """Standard errors by which a sampled number must clear its limit."""
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest number; NaN if one of them is.
+
+    Example:
+        >>> largest([1.0, 3.0, 2.0]), largest([1.0, float("nan"), 2.0])
+        (3.0, nan)
+    """
+    return float(torch.tensor([float(value) for value in values], dtype=torch.float64).max())
+
+
+def smallest(values: Iterable[float]) -> float:
+    """The smallest number; NaN if one of them is.
+
+    Example:
+        >>> smallest([1.0, 3.0, 2.0]), smallest([1.0, float("nan"), 2.0])
+        (1.0, nan)
+    """
+    return -largest(-value for value in values)
 
 
 @dataclass(frozen=True)
@@ -84,12 +114,12 @@ class Finding:
     Attributes:
         name: for ``--only``.
         source: where the paper has it, as in "Theorem 3.1".
-        claim: the statement as the paper gives it, in substance; or the question.
+        claim: the statement, in substance, with the quantifiers of this reading; or the question.
         tested: the exact quantifiers tested.
         survives: what remains true of it, said first.
         instead: what is true instead, or under which condition; "" if it holds.
         if_confirmed: the verdict, provided that every check passes.
-        decides: the number that decides it, in words.
+        decides: the number that decides it, and what it is.
         checks: all of them.
         section: of docs/theory.md.
         stored: the command whose stored rows were read, if any.
