@@ -174,6 +174,7 @@ DOORS: dict[str, Door] = {
     "WithoutLatent: denoiser": WithoutLatent,
     "ShuffledLatent: denoiser": ShuffledLatent,
     "with_latents: latents": SOFT.with_latents,
+    "with_kernel: kernel": SOFT.with_kernel,
     "summed_errors: mixture, x_t": lambda v: summed_errors(v, CHAIN, GAUSSIAN, samples=FEW),
     "summed_errors: schedule": lambda v: summed_errors(LINE, v, GAUSSIAN, samples=FEW),
     "summed_errors: denoiser, x_t": lambda v: summed_errors(LINE, CHAIN, v, samples=FEW),

@@ -126,6 +126,36 @@ def test_the_papers_kernel_is_the_bridges_own_except_at_the_data():
     assert torch.equal(paper(x_t, 1.0, 3.0).means, fitted(x_t, 1.0, 3.0).means)
 
 
+def test_the_kernel_of_a_soft_mixture_can_be_exchanged():
+    x_t = torch.randn(5, 2)
+    fitted = small("soft")
+    other = fitted.with_kernel("paper")
+    assert (fitted.kernel, other.kernel) == ("fitted", "paper")  # the denoiser is left as it is
+    assert other.network is fitted.network
+    wanted = small("soft", kernel="paper")
+    for snr_s in (3.0, math.inf):
+        assert torch.equal(
+            other(x_t, 1.0, snr_s).spectral.residual, wanted(x_t, 1.0, snr_s).spectral.residual
+        )
+        assert torch.equal(other(x_t, 1.0, snr_s).means, wanted(x_t, 1.0, snr_s).means)
+    with pytest.raises(ValueError, match="kernel must be 'fitted' or 'paper'; received 'mine'"):
+        fitted.with_kernel("mine")
+
+
+def test_a_latent_that_does_nothing_is_fixed_small_under_the_papers_kernel():
+    """What §10.2 says of the optimum of the squared error: M_t of ``fixed_small`` for t >= 2."""
+    fitted, chain = SoftMixture(1, latents=2, rank=4, **SMALL), Schedule.cosine(3)
+    fitted.draw = lambda units, eta: torch.zeros(len(units.inputs), len(eta), 1)
+    q = GaussianMixture([1.0], [[0.0]], 1.0)  # the residual's mean is 0, its variance 1
+    errors, floor = (
+        local_errors(q, chain, fitted.with_kernel("paper"), samples=4096),
+        best_gaussian_errors(q, chain, "fixed_small"),
+    )
+    assert float(floor.value[2:].min()) > 0.02
+    assert torch.allclose(errors.value[2:], floor.value[2:], rtol=0.03)
+    assert float(errors.value[1]) == pytest.approx(0, abs=1e-6)
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(0, 3), st.floats(0.01, 3))
 def test_low_rank_plus_identity_is_the_matrix(size, seed, s):
@@ -296,6 +326,15 @@ def test_calibration_is_done_in_units_of_the_data_and_for_its_latents():
         calibrate(other, presets.ring(3), samples=1024)
         widths.append(float(other.residual(torch.tensor([0.0])).detach()))
     assert widths[0] > 1.02 * widths[1]
+
+
+def test_calibration_that_diverges_says_so_and_changes_nothing():
+    denoiser = GaussianDenoiser(2, "level", **SMALL)
+    with torch.no_grad():
+        next(denoiser.network.parameters()).fill_(math.nan)
+    with pytest.raises(ArithmeticError, match="residual variance could not be fitted"):
+        calibrate(denoiser, presets.ring(3), samples=1024)
+    assert float(denoiser.residual.log_values.detach().abs().max()) == 0
 
 
 def test_training_a_gaussian_reaches_its_floor_and_never_passes_it():

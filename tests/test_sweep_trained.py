@@ -187,6 +187,22 @@ def test_networks_are_for_few_dimensions_and_say_so():
     assert "no networks, which are for d <= 64" in notes[-1]
 
 
+def test_chains_that_end_beyond_the_levels_of_training_are_told():
+    for name in ("cosine", "linear", "sigmoid"):
+        last = float(Schedule.named(name, cells.TRAINED_STEPS).snr[1].log())
+        assert last < recipes.TRAINED[1]
+        assert cells.beyond_training(name, range(1, 1001)) == []
+    assert cells.beyond_training("cosine", (1000, 1200, 2000)) == [2000]
+    assert cells.beyond_training("linear", (2000, 5000)) == [5000]
+    wanted = "cosine schedule, T = 2000: networks are asked beyond the levels they were trained on"
+    long = {"iterations": (5, 2000)}
+    assert wanted in cells.make_cells(SweepConfig(**long))[1]
+    assert cells.make_cells(SweepConfig(**long, no_train=True))[1] == []
+    assert cells.make_cells(SweepConfig(iterations=(5, 1000)))[1] == []
+    told = [trained.section([row("gaussian", T, 1.0)]) for T in (1000, 2000)]
+    assert ["asked beyond the levels" in " ".join(text.split()) for text in told] == [False, True]
+
+
 def test_a_device_that_is_not_there_is_named_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="device must be there; received cuda:77"):
         run_sweep(**QUICK, device="cuda:77", out=tmp_path / "a")

@@ -266,6 +266,17 @@ def drawn(toy, config, **changes):
     return plots.learned_grid(toy.rows, toy.samples, toy.data, **given | changes)
 
 
+def test_latents_and_covered_modes_are_explained(finished):
+    config, toy = finished
+    shown = report.table(config, toy.rows)
+    for text in (shown, report.subtitle(config)):
+        text = " ".join(text.split())
+        assert "overed where at least half of its weight is within 2 std" in text
+        assert "128 fixed latents" in text
+        assert "a fresh" in text
+    assert max(map(len, shown.splitlines())) <= report.WIDTH
+
+
 def test_the_figure_shows_the_rows(finished):
     config, toy = finished
     fig = drawn(toy, config)

@@ -11,6 +11,8 @@ For a Gaussian (R = 1) that is E‖r − r̂‖²/d at each level, the best sing
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from smdtheory.checks import integer
 from smdtheory.models.configuration import Data
 from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
 from smdtheory.models.soft_mixture import soft_log_likelihood
+from smdtheory.models.training import DivergedError
 from smdtheory.truth.mixture import GaussianMixture
 
 ROUNDS = 60
@@ -50,6 +53,7 @@ def calibrate(
     Raises:
         TypeError: if the denoiser has no such variance.
         ValueError: for fewer than 1024 samples.
+        DivergedError: if the fit is not finite; the denoiser is left as it was.
     """
     curve = getattr(denoiser, "residual", None)
     if not isinstance(curve, LevelCurve):
@@ -72,6 +76,8 @@ def calibrate(
         return value
 
     search.step(loss)  # type: ignore[no-untyped-call]
+    if not (math.isfinite(float(loss().detach())) and bool(torch.isfinite(values).all())):
+        raise DivergedError("the residual variance could not be fitted: its likelihood diverged")
     with torch.no_grad():
         curve.log_values.copy_(values)
 

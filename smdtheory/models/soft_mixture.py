@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ from smdtheory.schedule import bridge
 from smdtheory.truth import rules
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
+
+Kernel = Literal["fitted", "paper"]
 
 POINTS = 2**13
 """Pairs (x_t, η) that go through the network together: more of them do not fit a cache."""
@@ -73,7 +75,7 @@ class SoftMixture(LearnedDenoiser):
     def __init__(
         self,
         dim: int,
-        kernel: Literal["fitted", "paper"] = "fitted",
+        kernel: Kernel = "fitted",
         *,
         latents: int = 256,
         width: int = 192,
@@ -85,9 +87,7 @@ class SoftMixture(LearnedDenoiser):
         networks: tuple[nn.Module, nn.Module, nn.Module] | None = None,
     ) -> None:
         super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
-        if kernel not in ("fitted", "paper"):
-            raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
-        self.kernel, self.latents = kernel, check_latents(latents)
+        self.kernel, self.latents = check_kernel(kernel), check_latents(latents)
         self.noise = dim if noise is None else integer("noise", noise, low=0)
         sizes = {
             "width": integer("width", width, low=1),
@@ -120,6 +120,12 @@ class SoftMixture(LearnedDenoiser):
         """
         other = copy.copy(self)
         other.latents = check_latents(latents)
+        return other
+
+    def with_kernel(self, kernel: Kernel) -> Self:
+        """The same denoiser, its parameters shared, with another kernel."""
+        other = copy.copy(self)
+        other.kernel = check_kernel(kernel)
         return other
 
     def together(self, latents: int) -> int:
@@ -195,6 +201,21 @@ class SoftMixture(LearnedDenoiser):
         variance = torch.where(kernel > 0, kernel, law.spectral.residual)
         spectral = SpectralCovariance.isotropic(variance, self.dim)
         return GaussianMixture.from_spectral(law.logits, law.means, spectral)
+
+
+def check_kernel(kernel: Any) -> Kernel:
+    """The kernel.
+
+    Raises:
+        ValueError: if it is neither "fitted" nor "paper".
+
+    Example:
+        >>> check_kernel("paper")
+        'paper'
+    """
+    if not isinstance(kernel, str) or kernel not in ("fitted", "paper"):
+        raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
+    return cast(Kernel, kernel)
 
 
 def check_latents(latents: Any) -> int:

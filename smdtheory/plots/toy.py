@@ -107,7 +107,7 @@ def learned_grid(
             right.axhline(float(value.iloc[0]), **_thin(known[arm]))
     left.set_ylim(bottom=0)
     left.set_ylabel("sum of local errors Σ$_t$ $M_t$ (nats)")
-    right.set_ylabel(f"the same at T = {watched}")
+    right.set_ylabel(f"Σ$_t$ $M_t$ at T = {watched} (nats)")
     for ax in (left, right):
         ax.grid(axis="y", color="#E6E6E6", lw=0.5)
     _ticks(left, sorted({int(T) for T in longest["steps"]}))

@@ -6,6 +6,7 @@ Standard library only, so that ``--dry-run`` answers at once.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,26 @@ SECONDS: dict[str, dict[str, tuple[float, float]]] = {
 longest."""
 
 
+TRAINED_STEPS = 1000
+"""No schedule of so many steps passes the levels that networks are trained on."""
+
+
+def beyond_training(schedule: str, iterations: Iterable[int]) -> list[int]:
+    """The iteration counts whose last step starts beyond the levels networks are trained on.
+
+    Example:
+        >>> beyond_training("cosine", (1000, 2000))
+        [2000]
+    """
+    counts = [T for T in iterations if T > TRAINED_STEPS]
+    if not counts:
+        return []
+    from smdtheory.models.recipes import TRAINED  # imports torch
+    from smdtheory.schedule import Schedule
+
+    return [T for T in counts if float(Schedule.named(schedule, T).snr[1].log()) > TRAINED[1]]
+
+
 def make_cells(
     config: SweepConfig, custom: MixtureSpec | None = None
 ) -> tuple[list[Cell], list[str]]:
@@ -206,6 +227,12 @@ def make_cells(
         ]
         if mixture.dim > MOST_TRAINED_DIM and config.trained:
             notes.append(f"{mixture.label}: no networks, which are for d <= {MOST_TRAINED_DIM}")
+    for schedule in config.schedule if config.trained else ():
+        if counts := beyond_training(schedule, config.iterations):
+            notes.append(
+                f"{schedule} schedule, T = {' '.join(map(str, counts))}: networks are asked beyond "
+                "the levels they were trained on"
+            )
     cells += [
         Cell(mixture, schedule, arm, seed, samples, Training(config.budget, repeat, config.device))
         for mixture in mixtures

@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from smdtheory.families import FAMILIES, FLOORS, LEARNED, Learned
-from smdtheory.sweep.cells import MEASURED_STEPS
+from smdtheory.sweep.cells import MEASURED_STEPS, beyond_training
 from smdtheory.sweep.store import Row
 
 WIDTH = 100
@@ -188,6 +188,11 @@ def _notes(means: list[Row]) -> str:
     if max(row["steps"] for row in means) > MEASURED_STEPS:
         parts.append(
             f"Chains of more than {MEASURED_STEPS} steps are measured at some of them, at random."
+        )
+    if beyond := beyond_training(means[0]["schedule"], sorted({row["steps"] for row in means})):
+        parts.append(
+            f"At T = {', '.join(map(str, beyond))} networks are asked beyond the levels they were "
+            "trained on."
         )
     return fill(" ".join(parts), WIDTH)
 

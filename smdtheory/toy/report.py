@@ -25,6 +25,7 @@ NAMES = {
     "data": "data again",
 }
 MODES = SIDE**2
+COVERED = f"at least half of its weight is within {RADII} std"
 
 
 def write(config: ToyConfig, toy: Toy) -> list[Path]:
@@ -66,8 +67,9 @@ def subtitle(config: ToyConfig) -> str:
     return (
         f"{SIDE} × {SIDE} grid, mode std 1/{SPACING / STD:g} of their distance, standardised, "
         f"d = 2; cosine schedule; {config.steps[-1]} training steps unless said otherwise, "
-        f"seed {config.seed}; R = {LATENTS} latents; {config.draws} draws a panel; "
-        "bars: one standard error"
+        f"seed {config.seed}; errors of the soft mixture with {LATENTS} fixed latents; "
+        f"{config.draws} draws a panel, each with a fresh latent; a mode is covered where "
+        f"{COVERED}; bars: one standard error"
     )
 
 
@@ -109,7 +111,11 @@ def table(config: ToyConfig, rows: pd.DataFrame) -> str:
             f"{row['energy_distance']:.4f} ± {row['energy_distance_error']:.4f}",
         ]
         lines.append(line("" if pd.isna(row["steps"]) else row["steps"], entries))
-    return "\n".join(lines)
+    note = (
+        f"A mode is covered where {COVERED}. Errors of the soft mixture are those of {LATENTS} "
+        "fixed latents; each of its samples has a fresh one."
+    )
+    return "\n".join([*lines, fill(note, WIDTH)])
 
 
 def headline(config: ToyConfig, rows: pd.DataFrame) -> str:
