@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -67,7 +68,8 @@ def guarded(run: Callable[[], int], stopped: str) -> int:
 def replace_unprintable() -> None:
     """Let a terminal without some character print a question mark, and not a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str, status: int) -> int:

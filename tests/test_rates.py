@@ -295,10 +295,10 @@ def test_constants_of_the_line():
 def test_what_lies_below_the_flattest_level_is_made_up_for(name, monkeypatch):
     line = presets.line(4).standardized()
     known = rates.rate(line, name, "isotropic").constant
-    monkeypatch.setattr(rates, "FLATTEST", 0.1)
+    monkeypatch.setattr(rates, "FLATTEST", 0.3)
     found = rates.rate(line, name, "isotropic").constant
     assert abs(float(found) - float(known)) < float(found.error) + float(known.error)
-    assert float(found.error) < 1e-5 * float(found)
+    assert float(found.error) < 1.5e-4 * float(found)  # what lies below is 3e-4 of it
 
 
 def test_a_chain_of_fixed_ends_has_no_rate():
