@@ -100,7 +100,7 @@ def test_gains_are_set_side_by_side():
     found = compared(rows, sums)
     assert found["measured"].tolist() == [3.0, 0.5, -0.5]
     assert found["measured_error"].tolist() == pytest.approx([0.3 * math.sqrt(2)] * 3)
-    assert agreement(found).correlation == 1
+    assert agreement(found) == (1.0, 2, 3)
     with pytest.raises(ValueError, match="soft_mse"):
         compared(rows, sums, soft="soft_mse")
     with pytest.raises(ValueError, match="three gains"):

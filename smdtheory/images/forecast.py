@@ -136,12 +136,12 @@ class Agreement(NamedTuple):
 
     Attributes:
         correlation: Spearman's, between −1 and 1.
-        p_value: of no correlation at all.
+        positive: how many gains were measured to be above 0; all forecasts are.
         pairs: how many gains were compared.
     """
 
     correlation: float
-    p_value: float
+    positive: int
     pairs: int
 
 
@@ -197,6 +197,8 @@ def compared(
 def agreement(table: pd.DataFrame) -> Agreement:
     """The rank correlation of ``forecast`` and ``measured`` over all rows.
 
+    It has no p-value: the gains share a soft mixture and, for each arm, a network.
+
     Raises:
         ValueError: for fewer than three rows.
 
@@ -206,5 +208,5 @@ def agreement(table: pd.DataFrame) -> Agreement:
     """
     if len(table) < 3:
         raise ValueError(f"a rank correlation needs three gains or more; received {len(table)}")
-    found = spearmanr(table["forecast"], table["measured"])
-    return Agreement(round(float(found.statistic), 12), float(found.pvalue), len(table))
+    correlation = float(spearmanr(table["forecast"], table["measured"]).statistic)
+    return Agreement(round(correlation, 12), int((table["measured"] > 0).sum()), len(table))

@@ -217,7 +217,7 @@ def said_of_forecast(gained: pd.DataFrame) -> str:
     found = agreement(gained)
     return (
         f"Rank correlation of forecast and measured gain: {found.correlation:.2f} "
-        f"({found.pairs} gains, p = {found.p_value:.1g})"
+        f"({found.pairs} gains, of which {found.positive} are above 0)"
     )
 
 

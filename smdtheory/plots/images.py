@@ -199,10 +199,5 @@ def forecast_against_measured(
     ax.set_ylim(1.4 * bottom, max(top, 1.0))
     ax.set_xlabel("gain forecast by theory (nats)")
     ax.set_ylabel("gain measured (nats)")
-    handles: list[Artist] = [
-        Line2D(
-            [], [], ls="none", marker=look.marker, color=look.color, mfc="white", label=look.label
-        )
-        for look in known.values()
-    ]
+    handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in known.values()]
     return finish(fig, title, subtitle, handles)
