@@ -117,6 +117,15 @@ def test_a_latent_that_is_ignored_carries_nothing():
     assert float(carried(soft, x_0, gamma, generator)) < 1e-12
 
 
+def test_draws_of_the_posterior_carry_all_of_its_variance(monkeypatch):
+    # of N(0, I) the residual is N(0, I) at every x_t, and so is η
+    soft, generator = SoftMixture(2, width=16, layers=1), torch.Generator().manual_seed(0)
+    monkeypatch.setattr(soft, "draw", lambda units, eta: eta)
+    x_0 = torch.randn(16_384, 2, generator=generator, dtype=torch.float64)
+    found = carried(soft, x_0, torch.tensor(2.0, dtype=torch.float64), generator)
+    assert abs(float(found) - 1) < 5 * float(found.error) < 0.1
+
+
 def test_a_grid_of_images():
     x = torch.full((3, 4), -1.0)
     x[1] = 5.0  # brighter than white is white
