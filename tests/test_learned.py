@@ -138,8 +138,30 @@ def test_the_kernel_of_a_soft_mixture_can_be_exchanged():
             other(x_t, 1.0, snr_s).spectral.residual, wanted(x_t, 1.0, snr_s).spectral.residual
         )
         assert torch.equal(other(x_t, 1.0, snr_s).means, wanted(x_t, 1.0, snr_s).means)
-    with pytest.raises(ValueError, match="kernel must be 'fitted' or 'paper'; received 'mine'"):
+    with pytest.raises(
+        ValueError, match="kernel must be 'fitted', 'paper' or 'none'; received 'mine'"
+    ):
         fitted.with_kernel("mine")
+
+
+def test_without_a_kernel_the_data_are_what_the_network_draws():
+    """At s = 0 a sample is r̂(η) itself, and there is no density; elsewhere β̃ alone is added."""
+    x_t, snr_t = torch.randn(4, 2).repeat(2**12, 1), torch.tensor(1.0)
+    fitted = small("soft")
+    bare, paper = fitted.with_kernel("none"), fitted.with_kernel("paper")
+    with pytest.raises(ValueError, match="x_0 has a density only under a kernel"):
+        bare(x_t, snr_t, math.inf)
+    last = torch.tensor(math.inf)
+    drawn, wide = (
+        d.sample(x_t, snr_t, last, generator=torch.Generator().manual_seed(0)).reshape(-1, 4, 2)
+        for d in (bare, fitted)
+    )
+    units = fitted.units(*fitted.flat(x_t[:4], snr_t))
+    tau = (units.spread.squeeze(-1).square() * fitted.residual(units.level)).detach()
+    assert torch.allclose(wide.var(0) - drawn.var(0), tau.double().unsqueeze(-1), rtol=0.1)
+    assert torch.equal(
+        bare(x_t, snr_t, 3.0).spectral.residual, paper(x_t, 1.0, 3.0).spectral.residual
+    )
 
 
 def test_a_latent_that_does_nothing_is_fixed_small_under_the_papers_kernel():

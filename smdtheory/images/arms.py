@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,10 +23,14 @@ from smdtheory.models.configuration import Objective, Settings
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.loop import Fit
 from smdtheory.models.recipes import TRAINED
+from smdtheory.models.soft_mixture import Kernel, SoftMixture
 from smdtheory.models.training import Training
 
 CALIBRATION = 2048
 """Draws for which the residual variances are fitted."""
+
+LIKELIHOOD_LATENTS = 16
+"""R, values of η for each image under the likelihood: each goes through the network."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,16 @@ class Trained:
         made: the untrained denoiser, of :func:`smdtheory.images.untrained_image`.
         objective: what it is trained on.
         calibrated: whether its residual variance is fitted afterwards.
+        kernel: with which a soft mixture is sampled. The energy score trains the law of what the
+            network draws, to which the residual variance fitted to R values of η would add.
+        parts: into how many parts the batch is divided, of which a step takes one.
     """
 
     made: Arm
     objective: Objective
     calibrated: bool = True
+    kernel: Kernel = "fitted"
+    parts: int = 1
 
 
 NETWORKS = {
@@ -49,10 +59,14 @@ NETWORKS = {
     "gaussian_wide": Trained("wide", objectives.mse),
     "soft_no_noise": Trained("no_noise", objectives.mse),
     "soft_mse": Trained("soft", objectives.mse),
-    "soft_energy": Trained("soft", objectives.energy),
+    "soft_energy": Trained("soft", objectives.energy, kernel="none"),
+    "soft_likelihood": Trained(
+        "soft", partial(objectives.likelihood, latents=LIKELIHOOD_LATENTS), parts=4
+    ),
 }
-"""All that is trained. The arms ``fixed_small`` and ``fixed_large`` have the network of
-``gaussian``: the mean is the same, the variance of a step is not learned."""
+"""All that is trained. In a step as many images go through the network for ``soft_likelihood`` as
+for ``soft_energy``, which has four values of η for each. ``fixed_small`` and ``fixed_large`` have
+the network of ``gaussian``: the mean is the same, the variance of a step is not learned."""
 
 
 def network_of(arm: ImageArm) -> str:
@@ -68,6 +82,19 @@ def network_of(arm: ImageArm) -> str:
 def log_snr_of(images: Images) -> tuple[float, float]:
     """The range of log γ that networks are trained on: up to the last step of T = 1000."""
     return TRAINED[0] - math.log(images.variance), TRAINED[1]
+
+
+def batch_of(name: str, config: ImagesConfig) -> int:
+    """Images in a step of one of :data:`NETWORKS`: of a part of the batch, whole shards.
+
+    Example:
+        >>> batch_of("soft_energy", ImagesConfig()), batch_of("soft_likelihood", ImagesConfig())
+        (64, 16)
+    """
+    parts = NETWORKS[name].parts
+    if parts == 1:
+        return config.batch
+    return config.shards * max(1, config.batch // (parts * config.shards))
 
 
 def train_network(
@@ -89,7 +116,7 @@ def train_network(
         kind.objective,
         Settings(
             steps=config.steps,
-            batch=config.batch,
+            batch=batch_of(name, config),
             learning_rate=config.learning_rate,
             weight_decay=0.0,
             warmup=config.steps // 20,
@@ -126,6 +153,13 @@ def arm_of(
         {name: v for name, v in trained.state_dict().items() if not name.startswith("residual.")}
     )
     return fixed.to(trained.data_mean.device).eval()
+
+
+def sampler_of(arm: ImageArm, denoiser: LearnedDenoiser) -> LearnedDenoiser:
+    """The denoiser of an arm with the kernel that it is sampled with."""
+    if isinstance(denoiser, SoftMixture):
+        return denoiser.with_kernel(NETWORKS[network_of(arm)].kernel)
+    return denoiser
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ ImageArm = Literal[
     "soft_no_noise",
     "soft_mse",
     "soft_energy",
+    "soft_likelihood",
 ]
 
 IMAGE_ARMS: tuple[ImageArm, ...] = get_args(ImageArm)
@@ -57,10 +58,10 @@ class ImagesConfig:
     """Do the findings on mixtures carry over to images?
 
     Trains denoisers of images, each one network for every number of steps: Gaussians, and soft
-    mixtures under the paper's squared error and under the energy score. Then measures how many bits
-    each needs for a held-out image and how far its draws are from the data, and sets that beside
-    what theory forecasts. What is trained and measured stays in the output folder: the same command
-    does nothing twice.
+    mixtures under the paper's squared error, the energy score and the likelihood. Then measures how
+    many bits each needs for a held-out image and how far its draws are from the data, and sets that
+    beside what theory forecasts. What is trained and measured stays in the output folder: the same
+    command does nothing twice.
 
     Attributes:
         stage: all of it, or one part: train, sample, evaluate, report.

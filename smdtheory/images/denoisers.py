@@ -24,7 +24,7 @@ from smdtheory.models.checkpoint import open_folder
 from smdtheory.models.gaussian import GaussianDenoiser
 from smdtheory.models.learned import LearnedDenoiser, Units
 from smdtheory.models.recipes import parameters_of
-from smdtheory.models.soft_mixture import SoftMixture
+from smdtheory.models.soft_mixture import Kernel, SoftMixture
 
 ImageVariance = Literal["fixed_small", "fixed_large", "level", "diagonal"]
 
@@ -91,7 +91,7 @@ class ImageSoftMixture(SoftMixture):
 
     Args:
         shape: (C, H, W).
-        kernel: "fitted" or "paper", as in :class:`smdtheory.models.SoftMixture`.
+        kernel: "fitted", "paper" or "none", as in :class:`smdtheory.models.SoftMixture`.
         modulation: how the latent enters: "both", "scale_shift", "low_rank" or "none"; see
             :mod:`smdtheory.images.networks`.
         preset: size of the U-Net.
@@ -117,7 +117,7 @@ class ImageSoftMixture(SoftMixture):
     def __init__(
         self,
         shape: Shape,
-        kernel: Literal["fitted", "paper"] = "fitted",
+        kernel: Kernel = "fitted",
         *,
         modulation: Kind = "both",
         preset: str | Preset = "small",
@@ -205,7 +205,7 @@ def untrained_image(
     latents: int = LATENTS,
     latent: int | None = None,
     noise: int | None = None,
-    kernel: Literal["fitted", "paper"] = "fitted",
+    kernel: Kernel = "fitted",
     seed: int = 0,
 ) -> LearnedDenoiser:
     """A denoiser of images before training.
@@ -218,7 +218,7 @@ def untrained_image(
             for each level (``level``) or learned for each pixel (``diagonal``); ``wide``, which is
             ``level`` with as many parameters as the soft mixture; ``soft``; or ``no_noise``, the
             soft mixture with η off. To be trained on ``mse``; ``diagonal`` on ``likelihood`` and
-            ``soft`` on ``mse`` or ``energy``.
+            ``soft`` on ``mse``, ``energy`` or ``likelihood``.
         shape: (C, H, W).
         preset: "tiny", "small" or "base".
         mean: of the data, (d,); 0 if absent.

@@ -69,26 +69,24 @@ def code_length(
         )
     draw = torch.Generator(images.device).manual_seed(seed_from(generator))
     size = len(images) // REPLICATES
-    means = []
-    for x_0 in torch.split(images[: REPLICATES * size].double(), size):
-        signal, noise = 1 / (1 + 1 / snr[-1]), 1 / (1 + snr[-1])
-        gap = signal * x_0.square() + noise - 1 - torch.log(noise)
-        length = 0.5 * gap.sum(-1)
-        for t, weight in _measured(T, draw):
-            length = length + weight * _term(denoiser, x_0, snr[t], snr[t - 1], draw)
-        means.append(length.mean().cpu())
-    return Estimate.from_replicates(torch.stack(means))
+    x_0, snr = images[: REPLICATES * size].double(), snr.to(images.device)
+    signal, noise = 1 / (1 + 1 / snr[-1]), 1 / (1 + snr[-1])
+    length = 0.5 * (signal * x_0.square() + noise - 1 - torch.log(noise)).sum(-1)
+    for steps, weight in _measured(T, draw):
+        t = steps.repeat_interleave(size)
+        length = length + weight * _term(denoiser, x_0, snr[t], snr[t - 1], draw)
+    return Estimate.from_replicates(length.reshape(REPLICATES, size).mean(1).cpu())
 
 
-def _measured(steps: int, generator: torch.Generator) -> list[tuple[int, int]]:
-    """Steps t to measure, and how many each stands for."""
-    if steps <= ALL:
-        return [(t, 1) for t in range(1, steps + 1)]
-    found = [(t, 1) for t in range(1, FIRST + 1)]
-    for low, high in pairwise(strata(steps)):
-        t = int(torch.randint(low, high, (), generator=generator, device=generator.device))
-        found.append((t, high - low))
-    return found
+def _measured(steps: int, generator: torch.Generator) -> list[tuple[Tensor, int]]:
+    """Steps t to measure, one for each replicate, and how many they stand for."""
+
+    def drawn(low: int, high: int) -> Tensor:
+        device = generator.device
+        return torch.randint(low, high, (REPLICATES,), generator=generator, device=device)
+
+    edges = [*range(1, FIRST + 1), *strata(steps)] if steps > ALL else range(1, steps + 2)
+    return [(drawn(low, high), high - low) for low, high in pairwise(edges)]
 
 
 def bits_per_dimension(length: Estimate, dim: int, bin_width: float | None) -> Estimate:
@@ -117,20 +115,21 @@ def _term(
     snr_s: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """One term of L at each image, (N,)."""
-    x_t = noised(x_0, snr_t.to(x_0).expand(len(x_0)), generator)
+    """One term of L at each image, (N,), from γ_t to γ_s, (N,); γ_s is infinite for all or none."""
+    x_t = noised(x_0, snr_t, generator)
     law = model_law(denoiser, x_t, snr_t, snr_s)
-    if torch.isinf(snr_s):
+    if torch.isinf(snr_s).all():
         return -law.log_prob(x_0)
     step = bridge(snr_t, snr_s)
-    mean, variance = step.c * x_0 + step.c_prime * x_t, step.variance.to(x_0)
+    c, c_prime, variance = (v.to(x_0).unsqueeze(-1) for v in (step.c, step.c_prime, step.variance))
+    mean = c * x_0 + c_prime * x_t
     basis = law.spectral.basis
     if law.num_components == 1 and (basis is None or basis.shape[-1] == 0):  # along the axes
         ratio = variance / law.variance
         square = (mean - law.mean).square() / law.variance
         return 0.5 * (ratio + square - 1 - torch.log(ratio)).sum(-1)
     unit = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
-    entropy = 0.5 * x_0.shape[-1] * torch.log(2 * math.pi * variance)
+    entropy = 0.5 * x_0.shape[-1] * torch.log(2 * math.pi * variance.squeeze(-1))
     log_q = -0.5 * unit.square().sum(-1) - entropy
     both = (law.log_prob(mean + sign * variance.sqrt() * unit) for sign in (1, -1))
     return log_q - 0.5 * sum(both)

@@ -27,7 +27,7 @@ from torch import Tensor
 from smdtheory.estimate import Estimate
 from smdtheory.families import Family
 from smdtheory.files import canonical, write_atomically
-from smdtheory.images.arms import NETWORKS, arm_of, network_of, train_network
+from smdtheory.images.arms import NETWORKS, arm_of, batch_of, network_of, sampler_of, train_network
 from smdtheory.images.config import ImageArm, ImagesConfig
 from smdtheory.images.data import Images
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
@@ -116,7 +116,7 @@ class ImageRun:
                 repeat,
                 folder=folder,
                 progress=self.progress,
-                after=lambda training: self._picture(training, folder),
+                after=lambda training: self._picture(name, training, folder),
             )
             denoiser = cast("ImageGaussian | ImageSoftMixture", found.denoiser)
             if self.first and not (folder / "unet" / "config.json").is_file():
@@ -129,9 +129,10 @@ class ImageRun:
         for repeat in range(self.config.repeats):
             for name in self.networks:
                 found = self.fit(name, repeat)
+                seen = found.steps * batch_of(name, self.config)
                 self.tell(
                     f"{name}, training {repeat}: {found.steps} steps in {found.seconds:.0f} s, "
-                    f"{found.steps * self.config.batch / max(found.seconds, 1e-9):.0f} images/s, "
+                    f"{seen / max(found.seconds, 1e-9):.0f} images/s, "
                     f"loss {float(found.losses[-100:].mean()):.4g}"
                 )
 
@@ -148,7 +149,8 @@ class ImageRun:
         except (OSError, SafetensorError, KeyError):
             pass
         seed = self.config.seed + 1000 * repeat
-        found = draw(self.denoiser(arm, repeat), steps, self.config.draws, seed)
+        denoiser = sampler_of(arm, self.denoiser(arm, repeat))
+        found = draw(denoiser, steps, self.config.draws, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, safetensors.save({"images": found}))
         return found
@@ -252,10 +254,11 @@ class ImageRun:
     def _row_path(self, arm: ImageArm, repeat: int, steps: int) -> Path:
         return self.measured / "rows" / f"{arm}-{repeat}-{steps}.json"
 
-    def _picture(self, training: Training, folder: Path) -> None:
+    def _picture(self, name: str, training: Training, folder: Path) -> None:
         """A picture of samples of the averaged network, beside its checkpoint."""
         from smdtheory.images.pictures import save_grid
 
         steps = len(training.losses)
-        drawn = draw(cast("LearnedDenoiser", training.average), PICTURE_STEPS, PICTURED, 0)
+        denoiser = sampler_of(cast("ImageArm", name), cast("LearnedDenoiser", training.average))
+        drawn = draw(denoiser, PICTURE_STEPS, PICTURED, 0)
         save_grid(drawn, self.images.shape, folder / f"samples-{steps:08d}.png")

@@ -61,26 +61,9 @@ class Step:
         """M from ``count`` scrambled Sobol draws of (x_s, x_t) for each replicate."""
         draws = rules.sobol_normals(2 * self.dim + 1, count, seed)
         u = draws.reshape(-1, draws.shape[-1])
-        x_s = _transport(marginal_at(self.mixture, self.snr_s), u[:, 0], u[:, 1 : 1 + self.dim])
-        slope, noise = _forward(self.snr_t, self.snr_s)
-        x_t = slope * x_s + noise * u[:, 1 + self.dim :]
         generator = torch.Generator().manual_seed(seed)
-        rows = max(1, NESTED_ELEMENTS // (self.mixture.num_components * self.dim))
-        terms = [
-            self._terms(*pair, generator)
-            for pair in zip(torch.split(x_t, rows), torch.split(x_s, rows), strict=True)
-        ]
-        return Estimate.from_replicates(torch.cat(terms).reshape(len(draws), -1).mean(-1))
-
-    def _terms(self, x_t: Tensor, x_s: Tensor, generator: torch.Generator) -> Tensor:
-        """Terms whose mean is M, one for each draw (x_t, x_s) of q and one more of p."""
-        truth, model = self.truth(x_t), self.model(x_t)
-        log_ratio = model.log_prob(x_s) - truth.log_prob(x_s)
-        near = log_ratio <= MAX_LOG_RATIO
-        surplus = torch.where(near, torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO)), -1.0)
-        x_p = model.sample(generator=generator)
-        beyond = model.log_prob(x_p) - truth.log_prob(x_p) > MAX_LOG_RATIO
-        return surplus - log_ratio + beyond.double()
+        terms = kl_terms(self.mixture, self.denoiser, self.snr_t, self.snr_s, u, generator)
+        return Estimate.from_replicates(terms.reshape(len(draws), -1).mean(-1))
 
     def divergence(self, x_t: Tensor, level: int) -> Tensor:
         """KL(q(·|x_t) ‖ p(·|x_t)) at each x_t (N, d), by a rule in x_s of fineness ``level``."""
@@ -126,16 +109,61 @@ class Step:
         return truth, model
 
 
-def _transport(mixture: GaussianMixture, label: Tensor, u: Tensor) -> Tensor:
-    """Points of a mixture from a normal score for the component (n,) and normals (n, d)."""
+def kl_terms(
+    mixture: GaussianMixture,
+    denoiser: Denoiser,
+    snr_t: Tensor,
+    snr_s: Tensor,
+    u: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Terms (n,) whose mean is M, from a draw (x_s, x_t) of q and one of p for each row.
+
+    Args:
+        mixture: q(x_0), float64 on the CPU.
+        denoiser: p(x_s | x_t).
+        snr_t: γ_t, a scalar or one for each row.
+        snr_s: γ_s, likewise.
+        u: normals (n, 2d + 1) that (x_s, x_t) are made of.
+        generator: source of the draws of p, on the CPU.
+    """
+    d, whole = mixture.dim, len(u)
+    x_s = _transport(mixture, u[:, 0], u[:, 1 : 1 + d], snr_s)
+    slope, noise = (v.unsqueeze(-1) for v in _forward(snr_t, snr_s))
+    x_t = slope * x_s + noise * u[:, 1 + d :]
+    size = max(1, NESTED_ELEMENTS // (mixture.num_components * d))
+    found = []
+    for block in range(0, whole, size):
+        rows = slice(block, block + size)
+        levels = [snr if snr.ndim == 0 else snr[rows] for snr in (snr_t, snr_s)]
+        truth = posterior_at(mixture, x_t[rows], *levels)
+        model = model_law(denoiser, x_t[rows], *levels).to("cpu", torch.float64)
+        log_ratio = model.log_prob(x_s[rows]) - truth.log_prob(x_s[rows])
+        near = log_ratio <= MAX_LOG_RATIO
+        surplus = torch.where(near, torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO)), -1.0)
+        x_p = model.sample(generator=generator)
+        beyond = model.log_prob(x_p) - truth.log_prob(x_p) > MAX_LOG_RATIO
+        found.append(surplus - log_ratio + beyond.double())
+    return torch.cat(found)
+
+
+def _transport(
+    mixture: GaussianMixture, label: Tensor, u: Tensor, snr: Tensor | None = None
+) -> Tensor:
+    """Points from a normal score for the component (n,) and normals (n, d).
+
+    They are of the mixture, or of its marginal at γ, a scalar or one for each point.
+    """
     edges = torch.cumsum(mixture.weights, 0)[:-1]
     index = torch.searchsorted(edges, torch.special.ndtr(label))
     x = torch.empty_like(u)
     for k in range(mixture.num_components):
         rows = index == k
         one = mixture.component(k)
-        step = one.spectral.apply(torch.sqrt, u[rows].unsqueeze(-2)).squeeze(-2)
-        x[rows] = one.means + step
+        if snr is not None:
+            one = marginal_at(one, snr if snr.ndim == 0 else snr[rows])
+        step = one.spectral.apply(torch.sqrt, u[rows].unsqueeze(-2))
+        x[rows] = (one.means + step).squeeze(-2)
     return x
 
 

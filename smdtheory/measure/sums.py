@@ -7,14 +7,11 @@ strata are equal in log t, because the errors of narrow modes crowd at the data.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
-from torch import Tensor
 
 from smdtheory.estimate import Estimate
 from smdtheory.measure.local import check_pair, checked_samples, local_errors, seed_from
-from smdtheory.measure.step import Step
+from smdtheory.measure.step import kl_terms
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
@@ -29,8 +26,8 @@ FIRST = 4
 STRATA = 16
 """Steps measured in one round, besides these."""
 
-ROUNDS = 8
-"""Independent replicates."""
+ROUNDS = rules.SCRAMBLES
+"""Independent replicates: each has a scrambling of Sobol's sequence to itself."""
 
 
 def summed_errors(
@@ -71,23 +68,23 @@ def summed_errors(
     if T <= ALL:
         errors = local_errors(mixture, schedule, denoiser, samples=samples, generator=generator)
         return errors.map(lambda e: torch.stack([e[..., 1], e[..., 2:].sum(-1)], -1))
-    count = max(1, checked_samples(samples) // (ROUNDS * rules.SCRAMBLES))
+    count = max(1, checked_samples(samples) // ROUNDS)
     draw = torch.Generator().manual_seed(seed_from(generator))
     edges = strata(T)
-
-    def step(t: int) -> Tensor:
-        seed = seed_from(draw)
-        return Step(mixture, denoiser, snr[t], snr[t - 1]).sampled(count, seed).value
-
-    rounds = []
-    for _ in range(ROUNDS):
-        first = [step(t) for t in range(1, FIRST + 1)]
-        rest = torch.stack(first[1:]).sum()
-        for low, high in pairwise(edges):
-            t = int(torch.randint(low, high, (), generator=draw))
-            rest = rest + (high - low) * step(t)
-        rounds.append(torch.stack([first[0], rest]))
-    return Estimate.from_replicates(torch.stack(rounds))
+    parts = len(edges) - 1
+    low, high = (torch.tensor(edges[i : i + parts]) for i in (0, 1))
+    first = torch.arange(1, FIRST + 1).expand(ROUNDS, FIRST)
+    later = low + (torch.rand(ROUNDS, parts, generator=draw) * (high - low)).long()
+    t = torch.cat([first, later], 1)
+    u = rules.sobol_normals(2 * mixture.dim + 1, t.shape[1] * count, seed_from(draw))
+    levels = t.repeat_interleave(count, 1).flatten()
+    terms = kl_terms(
+        mixture.to("cpu", torch.float64), denoiser, snr[levels], snr[levels - 1],
+        u.flatten(0, 1), draw,
+    )  # fmt: skip
+    means = terms.reshape(*t.shape, count).mean(-1)
+    rest = means[:, 1:FIRST].sum(1) + (means[:, FIRST:] * (high - low)).sum(1)
+    return Estimate.from_replicates(torch.stack([means[:, 0], rest], 1))
 
 
 def strata(steps: int) -> list[int]:

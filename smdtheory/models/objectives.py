@@ -53,10 +53,18 @@ def mse(
 
 
 def likelihood(
-    denoiser: LearnedDenoiser, x_0: Tensor, x_t: Tensor, snr_t: Tensor, generator: torch.Generator
+    denoiser: LearnedDenoiser,
+    x_0: Tensor,
+    x_t: Tensor,
+    snr_t: Tensor,
+    generator: torch.Generator,
+    latents: int | None = None,
 ) -> Tensor:
-    """Negative log-likelihood of the residual, in nats for each dimension."""
-    eta = _spread_noise(denoiser, len(x_0), LATENTS, generator)
+    """Negative log-likelihood of the residual, in nats for each dimension.
+
+    R is ``latents``; :data:`LATENTS` if absent.
+    """
+    eta = _spread_noise(denoiser, len(x_0), LATENTS if latents is None else latents, generator)
     return -denoiser.log_likelihood(x_0, x_t, snr_t, eta).mean() / denoiser.dim
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from smdtheory.truth import rules
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.spectral import SpectralCovariance
 
-Kernel = Literal["fitted", "paper"]
+Kernel = Literal["fitted", "paper", "none"]
 
 POINTS = 2**13
 """Pairs (x_t, η) that go through the network together: more of them do not fit a cache."""
@@ -43,7 +43,9 @@ class SoftMixture(LearnedDenoiser):
     Args:
         dim: d.
         kernel: "fitted" gives x_0 the residual variance τ²(γ) at every level; "paper" does so at
-            s = 0 alone, and elsewhere the kernel has the bridge's own variance β̃.
+            s = 0 alone, and elsewhere the kernel has the bridge's own variance β̃; with "none" x_0
+            is what the network draws, the law that the energy score trains: it can be sampled, and
+            has no density at s = 0.
         latents: R, values of η in :meth:`x0`: quasi-random and antithetic, the same at every x_t.
         width: features of the denoiser.
         layers: its hidden layers.
@@ -165,7 +167,16 @@ class SoftMixture(LearnedDenoiser):
         )
 
     def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
-        """p(x_s | x_t), R components; see :meth:`Denoiser.forward`."""
+        """p(x_s | x_t), R components; see :meth:`Denoiser.forward`.
+
+        Raises:
+            ValueError: at s = 0 without a kernel, where there is no density; and as there.
+        """
+        if self.kernel == "none" and bool(torch.isinf(torch.as_tensor(snr_s)).any()):
+            raise ValueError(
+                "x_0 has a density only under a kernel; received kernel 'none' and an infinite "
+                "snr_s. with_kernel('fitted') has one."
+            )
         return self.step(super().forward(x_t, snr_t, snr_s), snr_t, snr_s)
 
     def sample(
@@ -198,7 +209,10 @@ class SoftMixture(LearnedDenoiser):
         if self.kernel == "fitted":
             return law
         kernel = bridge(snr_t, snr_s).variance.to(law.means).unsqueeze(-1)
-        variance = torch.where(kernel > 0, kernel, law.spectral.residual)
+        if self.kernel == "none":
+            variance = kernel.expand(law.spectral.residual.shape)
+        else:
+            variance = torch.where(kernel > 0, kernel, law.spectral.residual)
         spectral = SpectralCovariance.isotropic(variance, self.dim)
         return GaussianMixture.from_spectral(law.logits, law.means, spectral)
 
@@ -207,14 +221,14 @@ def check_kernel(kernel: Any) -> Kernel:
     """The kernel.
 
     Raises:
-        ValueError: if it is neither "fitted" nor "paper".
+        ValueError: if it is none of "fitted", "paper" and "none".
 
     Example:
         >>> check_kernel("paper")
         'paper'
     """
-    if not isinstance(kernel, str) or kernel not in ("fitted", "paper"):
-        raise ValueError(f"kernel must be 'fitted' or 'paper'; received {shown(kernel)}")
+    if not isinstance(kernel, str) or kernel not in get_args(Kernel):
+        raise ValueError(f"kernel must be 'fitted', 'paper' or 'none'; received {shown(kernel)}")
     return cast(Kernel, kernel)
 
 
