@@ -57,7 +57,7 @@ def test_a_run_is_kept_and_not_repeated(monkeypatch, capsys, tmp_path):
     assert run_here(monkeypatch, *options) == 0
     shown = capsys.readouterr().out
     for words in ("bits per dimension", "Σ M_t", "M_1", "modes covered", "share", "energy distance",
-                  "Rank correlation"):  # fmt: skip
+                  "rank correlation", "best full", "In place of draws"):  # fmt: skip
         assert words in shown
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert len(rows) == 2 * len(IMAGE_ARMS)

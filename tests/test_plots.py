@@ -65,8 +65,8 @@ QUANTITIES = pd.DataFrame(
     for steps in (1, 10, 1000)
 )
 GAINS = pd.DataFrame(
-    {"arm": arm, "steps": steps, "forecast": 9.0 / steps, "measured": 7.0 / steps - 1,
-     "measured_error": 0.2}
+    {"soft": "soft_energy", "arm": arm, "steps": steps, "forecast": 9.0 / steps,
+     "measured": 7.0 / steps - 1, "measured_error": 0.2}
     for arm in ("gaussian", "diagonal")
     for steps in (1, 10, 100)
 )  # fmt: skip

@@ -26,7 +26,7 @@ from smdtheory.models.recipes import TRAINED
 from smdtheory.models.soft_mixture import Kernel, SoftMixture
 from smdtheory.models.training import Training
 
-CALIBRATION = 2048
+CALIBRATION = 1024
 """Draws for which the residual variances are fitted."""
 
 LIKELIHOOD_LATENTS = 16

@@ -10,7 +10,7 @@ if only their order does, their rank correlation tells.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -96,6 +96,16 @@ class LevelGaussian(Denoiser):
         return GaussianMixture.from_spectral(mean.new_zeros(mean.shape[:-1]), mean, spectral)
 
 
+def families_of(arms: Iterable[str]) -> list[Family]:
+    """The families that some arms strive for.
+
+    Example:
+        >>> families_of(["gaussian", "gaussian_wide", "soft_energy"])
+        ['isotropic']
+    """
+    return list(dict.fromkeys(FAMILY_OF[arm] for arm in arms if arm in FAMILY_OF))
+
+
 def forecast_sum(
     mixture: GaussianMixture,
     schedule: Schedule,
@@ -157,8 +167,8 @@ def compared(
         soft: the arm whose gain it is.
 
     Returns:
-        The columns ``arm``, ``steps``, ``forecast``, ``forecast_error`` (a standard error),
-        ``measured`` and ``measured_error``, in nats for an image.
+        The columns ``soft``, ``arm``, ``steps``, ``forecast``, ``forecast_error`` (a standard
+        error), ``measured`` and ``measured_error``, in nats for an image.
 
     Raises:
         ValueError: if no Gaussian arm has rows at a T at which ``soft`` has one.
@@ -182,7 +192,7 @@ def compared(
             known[FAMILY_OF[arm], T], nats[arm, T], nats[soft, T],
         )  # fmt: skip
         found.append({
-            "arm": arm, "steps": T, "forecast": float(forecast),
+            "soft": soft, "arm": arm, "steps": T, "forecast": float(forecast),
             "forecast_error": float(forecast.error), "measured": theirs - own,
             "measured_error": math.hypot(bar, own_bar),
         })  # fmt: skip

@@ -13,9 +13,10 @@ import torch
 from scipy.stats import t as student_t
 
 from smdtheory.files import write_atomically
-from smdtheory.images.config import ImagesConfig
-from smdtheory.images.forecast import FAMILY_OF, agreement, compared
+from smdtheory.images.config import ImageArm, ImagesConfig
+from smdtheory.images.forecast import FAMILY_OF, agreement, compared, families_of
 from smdtheory.images.run import ImageRun
+from smdtheory.measure.sums import ALL
 
 WIDTH = 100
 SIGMAS = 2.0
@@ -64,10 +65,13 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def tables(config: ImagesConfig, means: pd.DataFrame) -> str:
+def tables(means: pd.DataFrame) -> str:
     """A block for each quantity, arms by T."""
-    counts = sorted(int(T) for T in means["steps"].unique())
-    name_width = max(len(arm) for arm in config.arms) + 2
+    counts, arms = (
+        sorted(int(T) for T in means["steps"].unique()),
+        list(dict.fromkeys(means["arm"])),
+    )
+    name_width = max(len(arm) for arm in arms) + 2
     width = min(10, (WIDTH - name_width) // len(counts))
     lines: list[str] = []
     for name, (title, digits) in MEASURES.items():
@@ -76,7 +80,7 @@ def tables(config: ImagesConfig, means: pd.DataFrame) -> str:
         here = [T for T in counts if means.loc[means["steps"] == T, name].notna().any()]
         lines.append(f"── {title} ".ljust(WIDTH, "─"))
         lines.append("T =".ljust(name_width) + "".join(f"{T:>{width}}" for T in here))
-        for arm in config.arms:
+        for arm in arms:
             entries, bars = [], []
             for T in here:
                 found = means[(means["arm"] == arm) & (means["steps"] == T)]
@@ -100,33 +104,57 @@ def notes(config: ImagesConfig, means: pd.DataFrame) -> str:
         else "two standard errors over images and draws, one training"
     )
     parts = [
-        f"Error bars: {bars}. Soft mixtures are measured with R = {config.latents}; chains of more "
-        f"than 32 steps at some of them, at random; images are drawn at T <= {config.longest}."
+        f"Error bars: {bars}. Soft mixtures are measured with R = {config.latents}: in many "
+        "dimensions R values of the noise hold much less than it can make. Their draws have new "
+        "noise each. Chains of more than 32 steps are measured at some of them, at random; images "
+        f"are drawn at T <= {config.longest}."
     ]
-    for other, (better, worse) in gains(means, "soft_energy").items():
-        said = []
-        if better:
-            said.append(f"fewer bits than {other} at {_these(better)}")
-        if worse:
-            said.append(f"{'more' if better else f'more bits than {other}'} at {_these(worse)}")
-        parts.append(
-            f"soft_energy needs {', '.join(said) or f'about as many bits as {other} at every T'}."
-        )
+    for arm in SOFT:
+        said = [sentence for name in SAID for sentence in _compared(means, arm, name)]
+        if said:
+            parts.append(f"{arm}: {'; '.join(said)}.")
     return "\n".join(fill(part, WIDTH) for part in parts)
 
 
-def gains(means: pd.DataFrame, arm: str) -> dict[str, tuple[list[int], list[int]]]:
-    """T at which an arm is clearly better, and clearly worse, than each of the others, in bits."""
-    bits = {
-        (str(row["arm"]), int(row["steps"])): (float(row["bits"]), float(row["bits_error"]))
-        for _, row in means.iterrows()
+SOFT: tuple[ImageArm, ...] = ("soft_likelihood", "soft_energy")
+"""Arms whose latent is asked to do something."""
+
+AGAINST: tuple[ImageArm, ...] = ("gaussian", "gaussian_wide", "diagonal")
+"""Whom they are compared with."""
+
+SAID = {"bits": "bits", "energy_distance": "energy distance of draws"}
+"""Quantities that are compared in words; the smaller the better."""
+
+
+def _compared(means: pd.DataFrame, arm: str, name: str) -> list[str]:
+    counts = sorted(int(T) for T in means.loc[means[name].notna(), "steps"].unique())
+    said = []
+    for other, (better, worse) in gains(means, arm, name).items():
+        parts = [
+            f"{word} at {_these(found, counts)}"
+            for word, found in (("fewer", better), ("more", worse))
+            if found
+        ]
+        said.append(f"{' and '.join(parts) or 'as much at every T'} than {other}")
+    return [f"{SAID[name]} {', '.join(said)}"] if said else []
+
+
+def gains(
+    means: pd.DataFrame, arm: str, name: str = "bits"
+) -> dict[str, tuple[list[int], list[int]]]:
+    """T at which an arm is clearly better, and clearly worse, than each of :data:`AGAINST`."""
+    if name not in means:
+        return {}
+    known = {
+        (str(row["arm"]), int(row["steps"])): (float(row[name]), float(row[f"{name}_error"]))
+        for _, row in means[means[name].notna()].iterrows()
     }
     found: dict[str, tuple[list[int], list[int]]] = {}
-    for other, T in bits:
-        if other == arm or (arm, T) not in bits:
+    for other, T in known:
+        if other not in AGAINST or (arm, T) not in known:
             continue
         better, worse = found.setdefault(other, ([], []))
-        (theirs, bar), (own, own_bar) = bits[other, T], bits[arm, T]
+        (theirs, bar), (own, own_bar) = known[other, T], known[arm, T]
         if abs(theirs - own) > math.hypot(bar, own_bar):
             (better if theirs > own else worse).append(T)
     return found
@@ -172,17 +200,17 @@ def write(run: ImageRun, rows: pd.DataFrame) -> list[Path]:
     config, out = run.config, run.config.out
     means = summary(rows)
     write_atomically(out / "rows.csv", rows.to_csv(index=False))
-    text = "\n".join([heading(run), "", tables(config, means), notes(config, means)])
-    write_atomically(out / "table.txt", text + "\n")
+    text = [heading(run), "", tables(with_floors(run, means)), notes(config, means), baseline(run)]
+    write_atomically(out / "table.txt", "\n".join(text) + "\n")
     figure = plots.quantities_against_steps(
-        panels(means, run.images.dim), title=headline(config, means), subtitle=heading(run)
+        panels(means, run.images.dim), title=headline(means), subtitle=heading(run)
     )
     files = [out / "rows.csv", out / "table.txt", *plots.save(figure, out / "errors")]
     gained = gain_table(run, means)
     if gained is not None:
         write_atomically(out / "forecast.csv", gained.to_csv(index=False))
         figure = plots.forecast_against_measured(
-            gained, title=said_of_forecast(gained), subtitle=heading(run), width=plots.PAGE
+            gained, title=forecast_title(gained), subtitle=heading(run), width=plots.PAGE
         )
         files += [out / "forecast.csv", *plots.save(figure, out / "forecast")]
     drawn = [T for T in config.iterations if config.longest >= T]
@@ -205,20 +233,64 @@ PICTURED = 4
 
 
 def gain_table(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame | None:
-    """Forecast and measured gains, if a soft mixture and three gains of it are there."""
-    counts = {int(T) for T in means.loc[means["arm"] == "soft_energy", "steps"]}
-    if not counts or sum(arm in FAMILY_OF for arm in run.config.arms) * len(counts) < 3:
-        return None
-    return compared(means, run.forecast(sorted(counts)))
+    """Forecast and measured gains of each of :data:`SOFT`, if there are three or more."""
+    found = []
+    for soft in SOFT:
+        counts = sorted(int(T) for T in means.loc[means["arm"] == soft, "steps"])
+        if sum(arm in FAMILY_OF for arm in run.config.arms) * len(counts) >= 3:
+            known = run.forecast(families_of(run.config.arms), counts)
+            found.append(compared(means, known, soft))
+    return pd.concat(found, ignore_index=True) if found else None
 
 
-def said_of_forecast(gained: pd.DataFrame) -> str:
-    """How well theory forecast the gains, in a sentence."""
-    found = agreement(gained)
-    return (
-        f"Rank correlation of forecast and measured gain: {found.correlation:.2f} "
-        f"({found.pairs} gains, of which {found.positive} are above 0)"
-    )
+def said_of_forecast(gained: pd.DataFrame) -> list[str]:
+    """How well theory forecast the gains of each soft mixture, in a sentence."""
+    said = []
+    for soft, table in gained.groupby("soft", sort=False):
+        found = agreement(table)
+        said.append(
+            f"{soft}: rank correlation {found.correlation:.2f} of forecast and measured gain "
+            f"({found.pairs} gains, of which {found.positive} are above 0)"
+        )
+    return said
+
+
+def forecast_title(gained: pd.DataFrame) -> str:
+    """The same for a figure."""
+    parts = [
+        f"{agreement(table).correlation:.2f} for {soft}"
+        for soft, table in gained.groupby("soft", sort=False)
+    ]
+    return f"Rank correlation of forecast and measured gain: {', '.join(parts)}"
+
+
+def with_floors(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame:
+    """The same with the least ΣM_t of each Gaussian family, where the law of the data is known."""
+    if run.images.mixture is None or "M_sum" not in means:
+        return means
+    counts, found = sorted(int(T) for T in means["steps"].unique()), []
+    for family in ("isotropic", "diagonal", "full"):
+        there = [T for T in counts if T <= ALL or family != "full"]  # of long chains it takes long
+        for (_, T), least in run.forecast([family], there).items():
+            found.append({
+                "arm": f"best {family}", "steps": T, "M_sum": float(least),
+                "M_sum_error": SIGMAS * float(least.error),
+            })  # fmt: skip
+    return pd.concat([means, pd.DataFrame(found)], ignore_index=True)
+
+
+def baseline(run: ImageRun) -> str:
+    """How far images of the training set are from the held-out ones, to judge draws by."""
+    images, count = run.images, run.config.draws
+    own = images.draw(count, torch.Generator().manual_seed(run.config.seed))
+    row = run.bench.compared(own)
+    said = [
+        f"{MEASURES[name][0].split(' of ')[0].split(' in ')[0]} {row[name]:.3g} "
+        f"±{SIGMAS * row[f'{name}_error']:.1g}"
+        for name in ("energy_distance", "sliced_wasserstein", "frechet")
+        if name in row
+    ]
+    return fill(f"In place of draws, {count} images of the training set: {', '.join(said)}.", WIDTH)
 
 
 def heading(run: ImageRun) -> str:
@@ -231,37 +303,63 @@ def heading(run: ImageRun) -> str:
     )
 
 
-def headline(config: ImagesConfig, means: pd.DataFrame) -> str:
+def headline(means: pd.DataFrame) -> str:
     """A title for the figure, from the numbers."""
-    found = gains(means, "soft_energy").get("gaussian")
-    if found is None:
-        return "Denoisers of images against the number of steps"
-    better, worse = found
-    if better and not worse:
-        return f"The soft mixture needs fewer bits than the Gaussian at {_these(better)}"
-    if worse and not better:
-        return f"The soft mixture needs more bits than the Gaussian at {_these(worse)}"
-    if better and worse:
-        return (
-            f"The soft mixture needs fewer bits than the Gaussian at {_these(better)}, "
-            f"more at {_these(worse)}"
-        )
-    return "The soft mixture needs about as many bits as the Gaussian"
+    counts = sorted(int(T) for T in means["steps"].unique())
+    for arm, kind in (("soft_likelihood", "likelihood"), ("soft_energy", "energy score")):
+        found = gains(means, arm).get("gaussian")
+        if found is None:
+            continue
+        better, worse = (_these(chosen, counts) for chosen in found)
+        fewer = f"fewer bits than the Gaussian at {better}"
+        if better and worse:
+            said = f"{fewer}, more at {worse}"
+        elif worse:
+            said = f"more bits than the Gaussian at {worse}"
+        else:
+            said = fewer if better else "about as many bits as the Gaussian"
+        return f"The soft mixture ({kind}) needs {said}"
+    return "Denoisers of images against the number of steps"
 
 
 def closing(run: ImageRun, rows: pd.DataFrame, files: Sequence[Path]) -> str:
     """The end of a run: tables, sentences, files."""
     means = summary(rows)
     gained = gain_table(run, means)
-    forecast = [] if gained is None else [f"{said_of_forecast(gained)}."]
+    forecast = [] if gained is None else [f"{line}." for line in said_of_forecast(gained)]
     shown = [str(path) for path in files if path.suffix != ".pdf"]
     return "\n".join([
-        "", heading(run), tables(run.config, means), notes(run.config, means), *forecast, "",
+        "", heading(run), tables(with_floors(run, means)), notes(run.config, means),
+        baseline(run), *forecast, "",
         "Written:",
         *(f"  {path}" for path in shown),
     ])  # fmt: skip
 
 
-def _these(counts: Sequence[int]) -> str:
-    words = [str(T) for T in counts]
-    return "T = " + (f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0])
+def _these(chosen: Sequence[int], counts: Sequence[int]) -> str:
+    """Some of the numbers of steps in words.
+
+    Example:
+        >>> _these([1, 2, 5], [1, 2, 3, 5, 10]), _these([5, 10], [1, 2, 3, 5, 10])
+        ('T <= 2, T = 5', 'T >= 5')
+    """
+    if list(chosen) == list(counts):
+        return "every T"
+    runs: list[list[int]] = []
+    for place, T in enumerate(counts):
+        if T in chosen:
+            if runs and place and counts[place - 1] == runs[-1][-1]:
+                runs[-1].append(T)
+            else:
+                runs.append([T])
+    said = []
+    for run in runs:
+        if len(run) == 1:
+            said.append(f"T = {run[0]}")
+        elif run[0] == counts[0]:
+            said.append(f"T <= {run[-1]}")
+        elif run[-1] == counts[-1]:
+            said.append(f"T >= {run[0]}")
+        else:
+            said.append(f"T = {run[0]} to {run[-1]}")
+    return ", ".join(said)

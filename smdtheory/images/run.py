@@ -12,7 +12,7 @@ TRAINING and MEASURING are hashes of all that the results depend on. Files are c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from smdtheory.images.config import ImageArm, ImagesConfig
 from smdtheory.images.data import Images
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
 from smdtheory.images.evaluate import SCHEDULE, Bench, Row, draw
-from smdtheory.images.forecast import FAMILY_OF, forecast_sum
+from smdtheory.images.forecast import forecast_sum
 from smdtheory.images.low_rank import fit_low_rank
 from smdtheory.images.parallel import Parallel, processes_for
 from smdtheory.images.sources import load_images
@@ -206,9 +206,10 @@ class ImageRun:
             return images.mixture
         return fit_low_rank(images.train, config.components, config.rank, config.seed)
 
-    def forecast(self, counts: Iterable[int]) -> dict[tuple[str, int], Estimate]:
-        """ΣM_t of the best Gaussian of each family that an arm strives for, by family and T."""
-        families = dict.fromkeys(FAMILY_OF[arm] for arm in self.config.arms if arm in FAMILY_OF)
+    def forecast(
+        self, families: Iterable[Family], counts: Sequence[int]
+    ) -> dict[tuple[str, int], Estimate]:
+        """ΣM_t of the best Gaussian of each family under :attr:`law`, by family and T."""
         return {(family, T): self._sum(family, T) for family in families for T in counts}
 
     def _sum(self, family: Family, steps: int) -> Estimate:

@@ -25,7 +25,7 @@ from smdtheory.plots.steps import steps_axis
 from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, looks, style
 
 PANELS = ("panel", "arm", "steps", "value", "error")
-FORECAST = ("arm", "steps", "forecast", "measured", "measured_error")
+FORECAST = ("soft", "arm", "steps", "forecast", "measured", "measured_error")
 
 
 @style()
@@ -155,13 +155,15 @@ def forecast_against_measured(
     subtitle: str | None = None,
     width: float = COLUMN,
 ) -> Figure:
-    """What theory forecasts against what was measured, a line for each arm, a marker for each T.
+    """What theory forecasts against what was measured, a panel for each soft mixture.
 
-    Both axes are linear up to 1 and logarithmic beyond, on both sides of 0.
+    A line for each Gaussian that it gains on, a marker for each T. Both axes are linear up to 1 and
+    logarithmic beyond, on both sides of 0.
 
     Args:
-        rows: with the columns ``arm``, ``steps``, ``forecast``, ``measured`` and
-            ``measured_error`` (half-width of the error bar), in nats; others are not used.
+        rows: with the columns ``soft`` (whose gain it is), ``arm``, ``steps``, ``forecast``,
+            ``measured`` and ``measured_error`` (half-width of the error bar), in nats; others are
+            not used.
         title: the claim, above the axes.
         subtitle: what was measured.
         width: inches.
@@ -171,33 +173,39 @@ def forecast_against_measured(
         ValueError: if a column is missing or there are no rows.
 
     Example:
-        >>> rows = pd.DataFrame({"arm": "gaussian", "steps": [2, 20], "forecast": [3.0, 0.5],
-        ...                      "measured": [2.5, 0.6], "measured_error": 0.1})
+        >>> rows = pd.DataFrame({"soft": "soft_energy", "arm": "gaussian", "steps": [2, 20],
+        ...                      "forecast": [3.0, 0.5], "measured": [2.5, 0.6],
+        ...                      "measured_error": 0.1})
         >>> forecast_against_measured(rows).axes[0].get_xlabel()
         'gain forecast by theory (nats)'
     """
-    arms = by_arm(with_columns(rows, FORECAST), "steps")
-    fig, (ax,) = canvas(width, (0.55 if width >= 5 else 0.9) * width)
-    forecasts, gains, bars = column_numbers(rows, "forecast", "measured", "measured_error")
+    forecasts, gains, bars = column_numbers(
+        with_columns(rows, FORECAST), "forecast", "measured", "measured_error"
+    )
+    softs, known = list(dict.fromkeys(rows["soft"])), looks(by_arm(rows, "steps"))
+    columns = len(softs) if width >= 5 else 1
+    count = -(-len(softs) // columns)
+    side = 0.8 * width / columns if len(softs) > 1 or width < 5 else 0.55 * width
+    fig, axes = canvas(width, count * side, count, columns)
     right, top = 1.4 * float(forecasts.max()), 1.4 * float((gains + bars).max())
     bottom = min(float((gains - bars).min()), 0.0)
     ends = np.array([bottom, max(right, top)])
-    ax.plot(ends, ends, color=INK, lw=0.6, zorder=1)
-    ax.axhline(0, color="#BFBFBF", lw=0.5, zorder=0.9)
-    known = looks(arms)
-    for arm, table in arms.items():
-        forecast, measured, error = column_numbers(table, "forecast", "measured", "measured_error")
-        look = known[arm]
-        ax.plot(forecast, measured, **{**look.drawn(), "linewidth": 0.7})
-        ax.errorbar(
-            forecast, measured, error, fmt="none", ecolor=look.color, elinewidth=0.8, capsize=1.5,
-            zorder=1.9,
-        )  # fmt: skip
-    ax.set_xscale("symlog", linthresh=1)
-    ax.set_yscale("symlog", linthresh=1)
-    ax.set_xlim(min(0.0, 1.4 * float(forecasts.min())), right)
-    ax.set_ylim(1.4 * bottom, max(top, 1.0))
-    ax.set_xlabel("gain forecast by theory (nats)")
-    ax.set_ylabel("gain measured (nats)")
+    for ax, soft in zip(axes, softs, strict=True):
+        ax.plot(ends, ends, color=INK, lw=0.6, zorder=1)
+        ax.axhline(0, color="#BFBFBF", lw=0.5, zorder=0.9)
+        for arm, table in by_arm(rows[rows["soft"] == soft], "steps").items():
+            x, y, bar = column_numbers(table, "forecast", "measured", "measured_error")
+            look = known[arm]
+            ax.plot(x, y, **{**look.drawn(), "linewidth": 0.7})
+            ax.errorbar(
+                x, y, bar, fmt="none", ecolor=look.color, elinewidth=0.8, capsize=1.5, zorder=1.9
+            )
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_xlim(min(0.0, 1.4 * float(forecasts.min())), right)
+        ax.set_ylim(1.4 * bottom, max(top, 1.0))
+        ax.set_xlabel("gain forecast by theory (nats)")
+        ax.set_ylabel("gain measured (nats)")
+        ax.set_title(looks([soft])[soft].label, fontsize=SMALL, loc="left")
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in known.values()]
     return finish(fig, title, subtitle, handles)
