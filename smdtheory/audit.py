@@ -7,6 +7,7 @@ audit.md.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -237,12 +238,18 @@ def _rows(path: Path | None) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
 
     if path is None and not STORED.is_file():
         return None, "No stored rows of long training: that statement rests on a short one."
-    if path is not None and not path.is_file():
+    if path is not None and not os.path.isfile(path):  # False, too, for a name that cannot be
         raise ValueError(
             f"rows must be the rows.csv of a sweep; there is no file {path}. Leave it out for the "
             "rows that come with the repository."
         )
-    found = read_rows(path or STORED)
+    try:
+        found = read_rows(path or STORED)
+    except ValueError as error:  # what pandas says of a file that is no table names neither
+        raise ValueError(
+            f"rows must be the rows.csv of a sweep; received {path or STORED}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     name = path or "notebooks/rows/ring-8_long.csv"
     return found, f"Long training is read from {name} and not repeated."
 

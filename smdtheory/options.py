@@ -9,6 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+MOST_CHARACTERS = 1000
+"""Of a path. Systems end at 4096 or before, Python's making of folders at a thousand of them."""
+
 
 def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[str, ...]:
     """Names out of those that there are, each once.
@@ -52,7 +55,7 @@ def path(name: str, value: Any) -> Path:
 
     Raises:
         TypeError: if it is neither text nor a path.
-        ValueError: if it is empty.
+        ValueError: if it is empty, or so long that no system takes it.
 
     Example:
         >>> path("out", "runs/ring").name
@@ -60,9 +63,10 @@ def path(name: str, value: Any) -> Path:
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path; received {value!r}")
-    if not str(value) or "\0" in str(value):
+    if not str(value) or "\0" in str(value) or len(str(value)) > MOST_CHARACTERS:
         raise ValueError(
-            f"{name} must be a path; received {str(value)!r}. Leave it out or name one."
+            f"{name} must be a path of 1 to {MOST_CHARACTERS} characters; received "
+            f"{str(value)!r:.60}. Leave it out or name one."
         )
     return Path(value)
 

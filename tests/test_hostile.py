@@ -394,6 +394,7 @@ KINDS: list[Any] = [
     np.float64("nan"),
     np.int64(3),
     np.zeros(3)[::-1],
+    np.zeros((2, 2)),
     LINE,
     PLANE,
     LINE.expand((2,)),

@@ -77,8 +77,13 @@ def coordinates(draw, count: int) -> list[Line]:
     return [Line.of(draw(mixtures(1, max_components=2))) for _ in range(count)]
 
 
+NARROW_IN_WIDE = Line(np.array([0.0759, 0.9241]), np.zeros(2), np.array([0.3246, 2.117]))
+"""Beside a Gaussian, turned: varies in one direction only, where a lattice may be good or bad."""
+
+
 @PLANAR
 @given(coordinates(2), LEVELS, st.sampled_from(["axes", "turned"]))
+@example([Line(np.ones(1), np.zeros(1), np.ones(1)), NARROW_IN_WIDE], 1.0, "turned")
 def test_independent_coordinates_add_up(parts, gamma, form):
     weights, means, variances = (torch.from_numpy(array) for array in product(*parts))
     covariances = torch.diag_embed(variances)

@@ -22,7 +22,7 @@ from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
 from smdtheory.truth.density import BLOCK_ELEMENTS
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
-from smdtheory.truth.moments import GOLDEN_ANGLE, LATTICE_STEPS, MAX_SCALE_RATIO
+from smdtheory.truth.moments import LATTICE_STEPS, MAX_SCALE_RATIO
 from smdtheory.truth.posterior import marginal_at
 from smdtheory.truth.spectral import SpectralCovariance
 
@@ -109,15 +109,15 @@ class _Contrast:
         return total
 
     def lattices(self) -> Estimate:
-        """d = 2: lattices, each turned and finer than the one before, until two agree."""
-        previous = torch.full((), torch.inf, dtype=torch.float64)
-        for number, step in enumerate(LATTICE_STEPS):
-            value = self.mean(*rules.lattice(step, number * GOLDEN_ANGLE))
+        """d = 2: lattices, each finer than the one before, until two agree."""
+        value = change = torch.full((), torch.inf, dtype=torch.float64)
+        for step in LATTICE_STEPS:
+            before, previous, value = change, value, self.mean(*rules.lattice(step))
             change = (value - previous).abs()
-            if float(change) <= TOLERANCE * float(value):
+            error = rules.lattice_error(change, before, value)
+            if float(error) <= TOLERANCE * float(value):
                 break
-            previous = value
-        return Estimate(value, change + ROUNDING * value, "quadrature")
+        return Estimate(value, error + ROUNDING * value, "quadrature")
 
     def mean(self, u: Tensor, weights: Tensor) -> Tensor:
         """The gap, by one rule for a standard normal: points u (n, d) with ``weights`` (n,)."""

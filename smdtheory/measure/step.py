@@ -182,7 +182,7 @@ def _rule_of(q: GaussianMixture, k: int, level: int) -> tuple[Tensor, Tensor]:
     all laws share. The finer the higher ``level`` is.
     """
     if q.dim == 2:
-        u, weight = rules.lattice(LATTICE_STEPS[level], float(level))
+        u, weight = rules.lattice(LATTICE_STEPS[level])
         shape = (len(u), *(1 for _ in q.batch_shape))
         return u.reshape(*shape, 2), weight.reshape(shape)
     std = q.spectral.diagonals()[..., 0].sqrt().expand(*q.batch_shape, q.num_components)
@@ -198,7 +198,7 @@ def _rule_of(q: GaussianMixture, k: int, level: int) -> tuple[Tensor, Tensor]:
 
 def _size(dim: int, level: int) -> int:
     """About how many points such a rule has."""
-    return len(rules.lattice(LATTICE_STEPS[level], 0.0)[0]) if dim == 2 else 1000
+    return len(rules.lattice(LATTICE_STEPS[level])[0]) if dim == 2 else 1000
 
 
 def expectation(
@@ -214,7 +214,7 @@ def expectation(
         points = [_transport(q_t, u[:, 0], u[:, 1:]) for u in draws]
         return Estimate.from_replicates(torch.stack([function(x, 0).mean() for x in points]))
     levels = len(PANEL_NODES) if q_t.dim == 1 else len(LATTICE_STEPS)
-    previous = change = torch.full((), torch.inf, dtype=torch.float64)
+    previous = change = error = torch.full((), torch.inf, dtype=torch.float64)
     for level in range(levels):
         total = torch.zeros((), dtype=torch.float64)
         for k in range(q_t.num_components):
@@ -222,7 +222,9 @@ def expectation(
             one = q_t.component(k)
             x = one.means + one.spectral.apply(torch.sqrt, u.unsqueeze(-2)).squeeze(-2)
             total = total + q_t.weights[k] * (weight * function(x, level)).sum()
-        change, previous = (total - previous).abs(), total
-        if float(change) <= TOLERANCE * float(total.abs()):
+        before, change, previous = change, (total - previous).abs(), total
+        size = total.abs()
+        error = rules.lattice_error(change, before, size) if q_t.dim == 2 else change
+        if float(error) <= TOLERANCE * float(size):
             break
-    return Estimate(previous, change + ROUNDING * (1 + previous.abs()), "quadrature")
+    return Estimate(previous, error + ROUNDING * (1 + previous.abs()), "quadrature")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from smdtheory import options
 from smdtheory.command import DONE, FAILED, guarded, parse
 from smdtheory.files import write_atomically
 from smdtheory.steps.config import StepsConfig
@@ -37,6 +38,8 @@ def _alone(config: StepsConfig) -> int:
 
 
 def _run(config: StepsConfig) -> int:
+    if config.out is not None:
+        options.make_folder(config.out.parent)
     mixture, label, fit = _mixture(config)
     from smdtheory.steps import report
     from smdtheory.theory.advice import choose
@@ -65,7 +68,6 @@ def _run(config: StepsConfig) -> int:
     print(report.recommendation(found, chosen, fit))
     if config.out is not None:
         answer = report.to_json(config, label, found, chosen, gains, fit)
-        config.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(config.out, json.dumps(answer, indent=1, ensure_ascii=False) + "\n")
         print(f"Written: {config.out}")
     return DONE if chosen is not None else FAILED

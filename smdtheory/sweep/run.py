@@ -166,7 +166,7 @@ def read_rows(path: Path | str) -> list[Row]:
         >>> read_rows(io.StringIO("arm,budget,steps,M_sum,latents\nfull,,3,0.5,\n"))
         [{'arm': 'full', 'budget': None, 'steps': 3, 'M_sum': 0.5, 'latents': None}]
     """
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, compression=None)  # whatever its name ends in
     if missing := [name for name in KEY if name not in table.columns]:
         raise ValueError(
             f"{path} must be a rows.csv of a sweep; it lacks the columns {', '.join(missing)}"

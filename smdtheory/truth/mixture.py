@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from smdtheory.checks import instance, real_tensor, shape, shown
+from smdtheory.checks import instance, shape, shown
 from smdtheory.truth import validate
 from smdtheory.truth.density import log_density
 from smdtheory.truth.spectral import SpectralCovariance
@@ -89,16 +89,14 @@ class GaussianMixture(Distribution):
             ValueError: if its parameters make no mixture.
         """
         try:
-            weights, means = validate.check_weights(fitted.weights_), fitted.means_
+            weights, means = fitted.weights_, fitted.means_
             covariances, kind = fitted.covariances_, fitted.covariance_type
         except AttributeError as error:
             raise TypeError(
                 "fitted must be a fitted sklearn.mixture.GaussianMixture; received "
                 f"{type(fitted).__name__}. Call .fit(data) first."
             ) from error
-        if kind == "tied":
-            one = real_tensor("covariances", covariances)
-            covariances = one.expand(len(weights), *one.shape)
+        covariances = validate.check_fitted(weights, means, covariances, kind)
         return GaussianMixture(weights, means, covariances)
 
     @staticmethod

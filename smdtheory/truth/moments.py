@@ -26,16 +26,10 @@ the wide one could miss the narrow one altogether."""
 
 LATTICE_STEPS = tuple(0.8 / 2 ** (n / 2) for n in range(9))
 """Lattice steps tried in d = 2, in standard deviations: 0.8 is exact to 1e-13 for one Gaussian,
-and each of the others, down to 0.05, has twice the points of the one before. A shorter step by √2
-raises an error to about the power √2, so the error is taken to be the difference from the lattice
-before, or the square of the difference before that one if it is larger: two lattices may agree by
-chance."""
+and each of the others, down to 0.05, has twice the points of the one before."""
 
 NEGLIGIBLE = 1e-14
 """No average is refined beyond this."""
-
-GOLDEN_ANGLE = 2.399963
-"""Radians between the orientations of successive lattices."""
 
 SAMPLED_POINTS = 4096
 """Sobol points of one scrambling, over all components."""
@@ -138,18 +132,14 @@ def _graded(table: Table) -> None:
 
 
 def _lattices(table: Table) -> None:
-    """d = 2: a finer lattice at each level until the averages agree.
-
-    Each lattice is turned by another angle, so that two of them do not agree by the symmetry of
-    the mixture.
-    """
+    """d = 2: a finer lattice at each level until the averages agree."""
     components = torch.arange(table.mixture.num_components)
     levels = table.everywhere
     table.error[:] = torch.inf  # becomes the change in the averages from lattice to lattice
     for number, step in enumerate(LATTICE_STEPS):
         before, change_before = table.scalars[levels].clone(), table.error[levels]
         table.clear(levels)
-        u, weight = rules.lattice(step, number * GOLDEN_ANGLE)
+        u, weight = rules.lattice(step)
         table.add(levels, components, u, weight)
         if number == 0:
             continue
@@ -157,7 +147,7 @@ def _lattices(table: Table) -> None:
         size = (table.scalars[levels].abs() * scale).amax(-1).clamp(max=1)
         change = ((table.scalars[levels] - before).abs() * scale).amax(-1)
         table.error[levels] = change
-        error = torch.maximum(change, change_before.square())
+        error = rules.lattice_error(change, change_before)
         done = error <= table.tolerance * size + NEGLIGIBLE
         table.error[levels[done]] = error[done] + ROUNDING * table.mixture.num_components
         levels = levels[~done]

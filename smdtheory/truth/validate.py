@@ -107,6 +107,39 @@ def check_covariances(covariances: Any, means: Tensor) -> SpectralCovariance:
     return check_spectral(spectral)
 
 
+def check_fitted(weights: Any, means: Any, covariances: Any, kind: Any) -> Tensor:
+    """The covariances of a mixture that scikit-learn fitted, for :func:`check_covariances`.
+
+    Args:
+        weights: (K,).
+        means: (K, d).
+        covariances: (K, d, d), (d, d), (K, d) or (K,), by ``kind``.
+        kind: ``full``, ``tied``, ``diag`` or ``spherical``.
+
+    Raises:
+        TypeError: for input that is not real numbers.
+        ValueError: for another kind, or shapes that do not fit each other.
+    """
+    components, dim = check_means(means, len(check_weights(weights))).shape
+    tensor = real_tensor("covariances", covariances)
+    shapes = {
+        "full": (components, dim, dim),
+        "tied": (dim, dim),
+        "diag": (components, dim),
+        "spherical": (components,),
+    }
+    if not isinstance(kind, str) or kind not in shapes:
+        raise ValueError(
+            f"fitted must have a covariance_type of {', '.join(shapes)}; received {shown(kind)}"
+        )
+    if tensor.shape != shapes[kind]:
+        raise ValueError(
+            f"fitted must have means (K, d) and covariances of one K and d, {shapes[kind]} for "
+            f"{kind!r} and means {(components, dim)}; received covariances {tuple(tensor.shape)}"
+        )
+    return tensor.expand(components, dim, dim) if kind == "tied" else tensor
+
+
 def check_low_rank(factors: Any, noise: Any, means: Tensor) -> SpectralCovariance:
     """S_k = F_k F_kᵀ + noise_k I from factors (K, d, r), r <= d, and noise (K,)."""
     factor = _bounded("factors", real_tensor("factors", factors).to(means), SCALE_RANGE[1] ** 0.5)

@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from smdtheory import options
 from smdtheory.command import DONE, FAILED, guarded, parse, say
 from smdtheory.sweep.phase.config import PhaseConfig
 
@@ -14,7 +15,8 @@ from smdtheory.sweep.phase.config import PhaseConfig
 def main() -> int:
     """Parse, compute, print; return the exit status.
 
-    0: done. 1: a mixture failed, or the folder could not be written. 2: wrong input.
+    0: done. 1: a mixture failed, or the disk is full. 2: wrong input, or a folder that cannot be
+    written.
     130: stopped by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _stop)
@@ -30,6 +32,7 @@ def _run(config: PhaseConfig) -> int:
     from smdtheory.sweep.phase import report  # imports torch and pandas
     from smdtheory.sweep.phase.run import compute
 
+    options.make_folder(config.out)
     print(report.said(config), flush=True)
     with tqdm(
         total=len(config.modes) * len(config.ratios),

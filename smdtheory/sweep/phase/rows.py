@@ -50,9 +50,9 @@ def phase_rows(
     """
     config = PhaseConfig(
         error=error,
-        modes=tuple(modes),
-        ratios=tuple(ratios),
-        families=tuple(families),
+        modes=modes,  # type: ignore[arg-type]  # made a tuple there, as the rest
+        ratios=ratios,  # type: ignore[arg-type]
+        families=families,  # type: ignore[arg-type]
         shape=shape,
         schedule=schedule,  # type: ignore[arg-type]
     )
