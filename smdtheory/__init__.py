@@ -3,19 +3,19 @@
 The truth on one side, the models on the other; they meet only in ``measure``; rows leave; pictures
 are made of rows. Signal-to-noise ratio γ is the one coordinate.
 
-- ``estimate``: every measured number is an ``Estimate`` (value, error, method).
-- ``families``: the names of the Gaussian families.
-- ``schedule``: the forward chain, a decreasing list of γ.
-- ``truth``: what q is, in closed form: mixtures, posteriors, information curves, presets.
-- ``models``: what p is: the ``Denoiser`` interface, and the truth dressed as one (``oracle``).
-- ``measure``: where q and p are compared: ladder of errors, local errors, global error.
-- ``theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
-- ``sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
-- ``steps``: how many steps you need; ``python -m smdtheory.steps --modes 8 --error 0.1``.
-- ``audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
-- ``toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
-- ``images``: do the findings carry over to images? ``python -m smdtheory.images``.
-- ``plots``: arrays and data frames to figures; computes nothing.
+- ``smdtheory.estimate``: every measured number is an ``Estimate`` (value, error, method).
+- ``smdtheory.families``: the names of the Gaussian families.
+- ``smdtheory.schedule``: the forward chain, a decreasing list of γ.
+- ``smdtheory.truth``: what q is, in closed form: mixtures, posteriors, information, presets.
+- ``smdtheory.models``: what p is: a ``Denoiser``, trained, or the truth dressed as one.
+- ``smdtheory.measure``: where q and p are compared: ladder of errors, local errors, global error.
+- ``smdtheory.theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
+- ``smdtheory.sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
+- ``smdtheory.steps``: how many steps; ``python -m smdtheory.steps --modes 8 --error 0.1``.
+- ``smdtheory.audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
+- ``smdtheory.toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
+- ``smdtheory.images``: do the findings carry over to images? ``python -m smdtheory.images``.
+- ``smdtheory.plots``: arrays and data frames to figures; computes nothing.
 
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
 """

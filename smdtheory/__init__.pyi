@@ -1,10 +1,13 @@
+from . import audit as audit
 from . import estimate as estimate
 from . import families as families
 from . import files as files
+from . import images as images
 from . import measure as measure
 from . import models as models
 from . import plots as plots
 from . import schedule as schedule
+from . import steps as steps
 from . import sweep as sweep
 from . import theory as theory
 from . import toy as toy

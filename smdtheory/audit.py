@@ -105,6 +105,9 @@ def main() -> int:
 
     0: every statement has its verdict. 1: a check failed, or the disk is full.
     2: wrong input, or a folder that cannot be written. 130: stopped by Ctrl-C.
+
+    Returns:
+        The exit status.
     """
     return guarded(
         lambda: _run(parse(AuditConfig, "smdtheory.audit")),
@@ -113,7 +116,21 @@ def main() -> int:
 
 
 def headline(finding: Finding) -> str:
-    """A few lines for the terminal: statement, verdict, the deciding number."""
+    """A few lines for the terminal: statement, verdict, the deciding number.
+
+    Args:
+        finding: of one statement.
+
+    Returns:
+        Text of several lines.
+
+    Example:
+        >>> from smdtheory.theory.claims import audit
+        >>> finding = next(audit("one-gaussian"))
+        >>> print(headline(finding))
+        Theorem 3.1, one-gaussian                HOLDS WITH A CONDITION
+        ...
+    """
     start = f"{finding.source}, {finding.name}".ljust(40)
     lines = [f"{start} {finding.verdict.upper()}", _paragraph(finding.claim)]
     if not finding.confirmed:
@@ -126,7 +143,22 @@ def headline(finding: Finding) -> str:
 
 
 def page(findings: Sequence[Finding], seconds: float, stored: str) -> str:
-    """The audit as Markdown: a table, then a section for each statement."""
+    """The audit as Markdown: a table, then a section for each statement.
+
+    Args:
+        findings: of all statements, in the order of the page.
+        seconds: how long they took.
+        stored: which stored rows were read, in a sentence.
+
+    Returns:
+        The text of the page.
+
+    Example:
+        >>> from smdtheory.theory.claims import audit
+        >>> finding = next(audit("one-gaussian"))
+        >>> page([finding], 1.0, "No rows are stored.").splitlines()[0]
+        "# The paper's statements, audited"
+    """
     lines = [
         "# The paper's statements, audited",
         "",
@@ -149,7 +181,20 @@ def page(findings: Sequence[Finding], seconds: float, stored: str) -> str:
 
 
 def readings(findings: Iterable[Finding]) -> list[str]:
-    """A paragraph on each statement of several readings, if all of them have their verdicts."""
+    """A paragraph on each statement of several readings, if all of them have their verdicts.
+
+    Args:
+        findings: of the statements that were tested.
+
+    Returns:
+        Lines of Markdown, an empty one after each paragraph.
+
+    Example:
+        >>> from smdtheory.theory.claims import audit
+        >>> finding = next(audit("one-gaussian"))
+        >>> readings([finding])  # it has one reading alone
+        []
+    """
     confirmed = {finding.name for finding in findings if finding.confirmed}
     said = [text for names, text in READINGS.items() if confirmed.issuperset(names)]
     return [line for text in said for line in (text, "")]
@@ -161,6 +206,9 @@ def table(findings: Iterable[Finding], where: str = "") -> list[str]:
     Args:
         findings: what was tested, as :func:`smdtheory.theory.claims.audit` yields it.
         where: the page that has the sections, if it is another one.
+
+    Returns:
+        Lines of Markdown, with the heading.
 
     Example:
         >>> from smdtheory.theory.claims import audit
@@ -177,7 +225,20 @@ def table(findings: Iterable[Finding], where: str = "") -> list[str]:
 
 
 def section(finding: Finding) -> list[str]:
-    """One statement, as Markdown."""
+    """One statement, as Markdown.
+
+    Args:
+        finding: of that statement.
+
+    Returns:
+        Lines of Markdown.
+
+    Example:
+        >>> from smdtheory.theory.claims import audit
+        >>> finding = next(audit("one-gaussian"))
+        >>> section(finding)[0]
+        '## one-gaussian'
+    """
     said = " ".join(filter(None, (finding.survives, finding.instead)))
     lines = [
         f"## {finding.name}",

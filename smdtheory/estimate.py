@@ -53,7 +53,19 @@ class Estimate:
 
     @staticmethod
     def from_replicates(replicates: Tensor, method: Method = "sampling") -> Estimate:
-        """The mean of independent repetitions ``(R, *S)``, R >= 2, with its standard error."""
+        """The mean of independent repetitions ``(R, *S)``, R >= 2, with its standard error.
+
+        Args:
+            replicates: (R, *S), R >= 2.
+            method: how they were obtained.
+
+        Returns:
+            Their mean, of shape ``S``, which keeps them.
+
+        Raises:
+            TypeError: if they are not a tensor of real numbers.
+            ValueError: for fewer than two of them.
+        """
         _tensors(replicates=replicates)
         count = replicates.shape[0] if replicates.ndim else 0
         if count < 2:
@@ -69,6 +81,12 @@ class Estimate:
 
         With replicates the standard error follows from them; otherwise the function is applied to
         the error as well, which is an upper bound when its coefficients are not negative.
+
+        Args:
+            function: from (..., *S) to (..., *S′), linear.
+
+        Returns:
+            The estimate of ``function(value)``, of shape ``S′``.
         """
         if self.replicates is not None:
             return Estimate.from_replicates(function(self.replicates), self.method)
@@ -80,7 +98,11 @@ class Estimate:
         return Estimate(self.value[index], self.error[index], self.method, replicates)
 
     def sum(self) -> Estimate:
-        """The sum of all entries."""
+        """The sum of all entries.
+
+        Returns:
+            A scalar.
+        """
         dims = tuple(range(-self.value.ndim, 0))
         return self.map(lambda x: x.sum(dim=dims)) if dims else self
 
@@ -108,6 +130,12 @@ class Estimate:
 
         Sampled values use Student's t with R - 1 degrees of freedom (the normal law without
         replicates); for the other methods it is value ± error, whatever the level.
+
+        Args:
+            level: the probability with which the interval covers a sampled value.
+
+        Returns:
+            Two tensors of shape ``S``.
 
         Raises:
             ValueError: if ``level`` is not between 0 and 1.

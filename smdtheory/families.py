@@ -13,6 +13,12 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 def check_family(family: str) -> Family:
     """Return ``family`` if it is one of :data:`FAMILIES`.
 
+    Args:
+        family: whatever it is.
+
+    Returns:
+        It, known to be a name.
+
     Raises:
         ValueError: if it is not, whatever it is.
 

@@ -37,6 +37,12 @@ class Bridge:
     """Coefficients of x_s | x_t, x_0 ~ N(``c`` x_0 + ``c_prime`` x_t, ``variance`` I).
 
     ``variance`` is β̃_{s|t}; ``beta`` is the forward variance β_{t|s} of the same step.
+
+    Attributes:
+        c: the weight of x_0.
+        c_prime: the weight of x_t.
+        variance: β̃_{s|t}.
+        beta: β_{t|s}, the forward variance of the same step.
     """
 
     c: Tensor
@@ -51,6 +57,9 @@ def bridge(snr_t: Tensor | float, snr_s: Tensor | float) -> Bridge:
     Args:
         snr_t: γ_t, positive and finite, any shape.
         snr_s: γ_s > γ_t, may be infinite (s = 0), broadcastable with ``snr_t``.
+
+    Returns:
+        The coefficients, in float64, each of the shape that the two broadcast to.
 
     Raises:
         TypeError: if they are not real numbers.
@@ -136,6 +145,12 @@ class Schedule:
     def from_snr(snr: Tensor | Sequence[float]) -> Schedule:
         """A schedule from its signal-to-noise ratios, with or without the leading infinity.
 
+        Args:
+            snr: γ_1 > ... > γ_T > 0, or γ_0 = ∞ before them.
+
+        Returns:
+            A chain of T steps.
+
         Raises:
             ValueError: unless they fall strictly and are positive.
 
@@ -151,6 +166,12 @@ class Schedule:
     @staticmethod
     def from_betas(betas: Tensor | Sequence[float]) -> Schedule:
         """A schedule from β_1..β_T (a leading ``betas[0] = 0`` is accepted).
+
+        Args:
+            betas: (T,), or (T + 1,) with the leading 0.
+
+        Returns:
+            A chain of T steps.
 
         Raises:
             ValueError: unless every β_t lies strictly between 0 and 1.
@@ -176,6 +197,12 @@ class Schedule:
 
         Source: Nichol and Dhariwal (2021), eq. 17.
 
+        Args:
+            steps: T.
+
+        Returns:
+            A chain of T steps.
+
         Raises:
             ValueError: if ``steps`` is not an integer of at least 1.
         """
@@ -188,6 +215,12 @@ class Schedule:
         """ᾱ_t ∝ σ(3) − σ(6t/T − 3), clipped as the cosine schedule is.
 
         Source: Jabri et al. (2023) with start −3, end 3 and temperature 1.
+
+        Args:
+            steps: T.
+
+        Returns:
+            A chain of T steps.
 
         Raises:
             ValueError: if ``steps`` is not an integer of at least 1.
@@ -202,6 +235,12 @@ class Schedule:
 
         Source: Ho et al. (2020), rescaled so that the total noise does not depend on T.
 
+        Args:
+            steps: T.
+
+        Returns:
+            A chain of T steps.
+
         Raises:
             ValueError: if ``steps`` is not an integer of at least 1.
         """
@@ -213,6 +252,13 @@ class Schedule:
     @staticmethod
     def named(name: str, steps: int) -> Schedule:
         """The schedule called "cosine", "linear" or "sigmoid".
+
+        Args:
+            name: one of :data:`SCHEDULES`.
+            steps: T.
+
+        Returns:
+            A chain of T steps.
 
         Raises:
             ValueError: for another name, or if ``steps`` is not an integer of at least 1.
@@ -230,6 +276,9 @@ class Schedule:
         Args:
             times: strictly increasing indices in 1..T (a leading 0 is accepted), or the number of
                 steps wanted, spread evenly and ending at T.
+
+        Returns:
+            A chain with a step for each of ``times``.
 
         Raises:
             TypeError: if they are not integers.
@@ -259,6 +308,13 @@ class Schedule:
     def check_step(self, t: int, s: int | None = None) -> tuple[int, int]:
         """Return (t, s) as integers with 0 <= s < t <= T; s defaults to t − 1.
 
+        Args:
+            t: 1..T.
+            s: 0..t−1.
+
+        Returns:
+            The two, s found where it was left out.
+
         Raises:
             TypeError: if t or s is not an integer.
             ValueError: if they are out of range.
@@ -271,7 +327,24 @@ class Schedule:
 
 
 def check_step(steps: int, t: Any, s: Any = None) -> tuple[int, int]:
-    """Validate a backward step t → s of a chain of ``steps`` steps; s defaults to t − 1."""
+    """Validate a backward step t → s of a chain of ``steps`` steps; s defaults to t − 1.
+
+    Args:
+        steps: T.
+        t: 1..T.
+        s: 0..t−1.
+
+    Returns:
+        (t, s).
+
+    Raises:
+        TypeError: if t or s is not an integer.
+        ValueError: if they are out of range.
+
+    Example:
+        >>> check_step(10, 3)
+        (3, 2)
+    """
     t = integer("t", t)
     s = t - 1 if s is None else integer("s", s)
     if not 1 <= t <= steps:
@@ -284,8 +357,18 @@ def check_step(steps: int, t: Any, s: Any = None) -> tuple[int, int]:
 def check_schedule(schedule: Any) -> Schedule:
     """The schedule itself.
 
+    Args:
+        schedule: whatever it is.
+
+    Returns:
+        It, known to be a :class:`Schedule`.
+
     Raises:
         TypeError: if it is not a schedule.
+
+    Example:
+        >>> check_schedule(Schedule.cosine(10)).steps
+        10
     """
     return instance("schedule", schedule, Schedule, "Schedule.from_snr makes one from a list.")
 

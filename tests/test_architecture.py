@@ -276,10 +276,25 @@ def test_no_file_names_a_machine_or_papers_outside_the_repository():
             assert word not in content, f"{path.relative_to(REPOSITORY)} says {word}"
 
 
+def lines_of_code(text: str) -> int:
+    """Lines without docstrings, so that a room is not divided because it is explained."""
+    count, documented = len(text.splitlines()), (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            count -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return count
+
+
+def test_lines_of_code_leave_out_docstrings_alone():
+    text = '"""A room.\n\nThree lines."""\nx = """a\nb"""\ndef f():\n    """F."""\n    return x\n'
+    assert len(text.splitlines()) - lines_of_code(text) == 4
+
+
 def test_every_room_is_small_enough_to_hold_in_the_head():
     for name, path in MODULES.items():
         assert not name.endswith("utils"), name
-        assert len(path.read_text().splitlines()) <= 400, name
+        assert lines_of_code(path.read_text()) <= 300, name
 
 
 def test_sections_that_are_cited_exist():

@@ -99,6 +99,9 @@ class Images:
             count: how many.
             generator: source of randomness; the images are on its device.
 
+        Returns:
+            Shape (count, d), float32.
+
         Raises:
             TypeError: if one is not of its kind.
             ValueError: if ``count`` is below 1.
@@ -123,6 +126,9 @@ class Images:
         Args:
             images: any shape.
             generator: source of randomness, on the device of the images.
+
+        Returns:
+            Images of the same shape.
 
         Raises:
             TypeError: if one is not of its kind.

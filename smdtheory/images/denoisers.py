@@ -82,7 +82,14 @@ class ImageGaussian(GaussianDenoiser):
         self.shape = (C, H, W)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the U-Net alone; see :func:`save_unet`."""
+        """Write the U-Net alone; see :func:`save_unet`.
+
+        Args:
+            folder: made if it is not there.
+
+        Returns:
+            The folder.
+        """
         return save_unet(self.network, folder)
 
 
@@ -146,6 +153,13 @@ class ImageSoftMixture(SoftMixture):
         """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point.
 
         Without gradients, :attr:`points` images at most are in the networks together.
+
+        Args:
+            units: of B points.
+            eta: (B, R, e) or (R, e).
+
+        Returns:
+            Shape (B, R, d).
         """
         if torch.is_grad_enabled():
             return super().draw(units, eta)
@@ -161,7 +175,14 @@ class ImageSoftMixture(SoftMixture):
         return torch.cat(drawn)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the U-Net alone, without what modulates it; see :func:`save_unet`."""
+        """Write the U-Net alone, without what modulates it; see :func:`save_unet`.
+
+        Args:
+            folder: made if it is not there.
+
+        Returns:
+            The folder.
+        """
         return save_unet(self.network, folder)
 
 
@@ -229,6 +250,9 @@ def untrained_image(
         noise: dimension of η; that of z if absent.
         kernel: of the soft mixtures.
         seed: of the initial parameters.
+
+    Returns:
+        The denoiser, on the CPU.
 
     Raises:
         TypeError: if the sizes or the seed are not integers.

@@ -98,6 +98,9 @@ def bits_per_dimension(length: Estimate, dim: int, bin_width: float | None) -> E
         bin_width: w, the distance of neighbouring grey levels: with it the bits are those of the
             grey levels; without, those of a density, which may be negative.
 
+    Returns:
+        Bits, of the shape of ``length``.
+
     Example:
         >>> uniform = Estimate(torch.tensor(0.0), torch.tensor(0.0), "closed form")
         >>> float(bits_per_dimension(uniform, 64, 1 / 16))  # 16 equal levels on [0, 1]

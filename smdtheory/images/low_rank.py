@@ -63,6 +63,9 @@ def fit_low_rank(images: Any, components: int, rank: int, seed: int = 0) -> Gaus
         rank: r, the number of columns of F_k, from 1 to d − 1.
         seed: of k-means and of that draw. The same seed gives the same mixture on the same machine.
 
+    Returns:
+        At most K components in R^d, without batch dimensions.
+
     Raises:
         TypeError: if the images are not real numbers, or a number is not an integer.
         ValueError: for NaN or infinity, fewer than K (r + 2) different images, or a number out of

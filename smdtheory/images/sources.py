@@ -68,6 +68,9 @@ def load_images(
         rank: of its factors, likewise.
         seed: of the split of digits and of a folder, of the fit, the tints and the draws.
 
+    Returns:
+        Training and held-out images, and what is known of them.
+
     Raises:
         ImportError: for digits without scikit-learn.
         TypeError: if an argument is not of its kind.

@@ -167,6 +167,9 @@ def split(
         samples: draws of x_t in all, where sampled (d >= 3).
         generator: source of randomness; torch's global one if absent.
 
+    Returns:
+        The three parts, each a scalar in nats; their sum is M(s,t).
+
     Raises:
         TypeError: if t or s is not an integer, or the arguments are of the wrong kind.
         ValueError: for steps out of range, or a denoiser that is not Gaussian.

@@ -88,6 +88,9 @@ def global_error(
             sampled otherwise.
         generator: source of randomness; torch's global one if absent.
 
+    Returns:
+        The two bounds, the error itself where it is computed, and the prior gap, in nats.
+
     Raises:
         TypeError: if an argument is of the wrong kind.
         ValueError: for too few samples, N < 1, a level not between 0 and 1, local errors that do

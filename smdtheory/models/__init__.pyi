@@ -1,6 +1,7 @@
 from . import fit as fit
 from . import objectives as objectives
 from . import oracle as oracle
+from . import recipes as recipes
 from . import sample as sample
 from .ablation import ShuffledLatent as ShuffledLatent
 from .ablation import WithoutLatent as WithoutLatent

@@ -43,6 +43,9 @@ class Denoiser(torch.nn.Module):
 
         Returns:
             A mixture with batch_shape ``*B``.
+
+        Raises:
+            TypeError: if a subclass does not define it.
         """
         raise TypeError(f"{type(self).__name__} must define x0(x_t, snr_t); see Denoiser.x0")
 
@@ -53,6 +56,9 @@ class Denoiser(torch.nn.Module):
             x_t: (*B, d).
             snr_t: γ_t, a scalar or broadcastable with ``*B``.
             snr_s: γ_s > γ_t; infinity gives :meth:`x0` itself.
+
+        Returns:
+            A mixture with as many components as :meth:`x0` has.
 
         Raises:
             TypeError: if the arguments are not real numbers, or :meth:`x0` returns another shape.

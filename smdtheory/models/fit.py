@@ -143,6 +143,18 @@ def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
         TypeError: if ``denoiser`` is not a denoiser or ``folder`` not a path.
         ValueError: if there is no checkpoint, if the last one is damaged, or if its denoiser has
             other shapes.
+
+    Example:
+        >>> import tempfile
+        >>> from smdtheory import presets
+        >>> from smdtheory.models import GaussianDenoiser, objectives
+        >>> new, folder = GaussianDenoiser(1, width=4, layers=1), tempfile.mkdtemp()
+        >>> options = {"steps": 2, "log_snr": (-4.0, 4.0), "folder": folder, "progress": False}
+        >>> run = fit(new, presets.line(2), objectives.mse, **options)
+        >>> again = load(folder, GaussianDenoiser(1, width=4, layers=1))
+        >>> x_t = torch.zeros(1, 1)
+        >>> again(x_t, 1.0, 2.0).mean.equal(run.denoiser(x_t, 1.0, 2.0).mean)
+        True
     """
     denoiser, where = check_denoiser(denoiser), checkpoint.check_path(folder)
     steps = checkpoint.steps_in(where)
@@ -160,9 +172,20 @@ def load(folder: str | os.PathLike[str], denoiser: Denoiser) -> Denoiser:
 def check_denoiser(denoiser: Any) -> Denoiser:
     """``denoiser``, if it can be trained.
 
+    Args:
+        denoiser: whatever it is.
+
+    Returns:
+        It, known to have parameters.
+
     Raises:
         TypeError: if it is not a denoiser.
         ValueError: if it has no parameters to train.
+
+    Example:
+        >>> from smdtheory.models import SoftMixture
+        >>> type(check_denoiser(SoftMixture(1, width=4, layers=1))).__name__
+        'SoftMixture'
     """
     cure = "Derive from smdtheory.models.Denoiser and define x0(x_t, snr_t)."
     found = instance("denoiser", denoiser, Denoiser, cure)
@@ -176,6 +199,12 @@ def check_denoiser(denoiser: Any) -> Denoiser:
 
 def check_device(device: Any) -> torch.device:
     """The device of that name.
+
+    Args:
+        device: a name or a device.
+
+    Returns:
+        The device, with its number where it has one.
 
     Raises:
         ValueError: if it is not there, or neither a CPU nor a CUDA device.

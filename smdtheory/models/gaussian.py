@@ -92,6 +92,12 @@ class GaussianDenoiser(LearnedDenoiser):
 
         That is the Cholesky factor (B, d, d) for ``full``, None for a fixed variance, and standard
         deviations (B, d) for the others: only ``full`` ever forms a matrix.
+
+        Args:
+            units: of B points, from :meth:`units`.
+
+        Returns:
+            The two.
         """
         told = self.network(units.inputs, units.level)
         mean, raw = told[:, : self.dim], told[:, self.dim :]
@@ -108,6 +114,15 @@ class GaussianDenoiser(LearnedDenoiser):
     def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
         """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,).
 
+        Args:
+            x_0: (B, d).
+            x_t: (B, d).
+            snr_t: (B,).
+            eta: not used.
+
+        Returns:
+            Shape (B,), in nats.
+
         Raises:
             ValueError: for a fixed variance, under which x_0 has no density of its own.
         """
@@ -122,7 +137,15 @@ class GaussianDenoiser(LearnedDenoiser):
         return density(units.residual(x_0) - mean, spread)
 
     def draw(self, units: Units, eta: Tensor) -> Tensor:
-        """The mean, whatever the noise η (B, R, e): residuals (B, R, d)."""
+        """The mean, whatever the noise η (B, R, e): residuals (B, R, d).
+
+        Args:
+            units: of B points, from :meth:`units`.
+            eta: (B, R, e).
+
+        Returns:
+            Shape (B, R, d), the same for every r.
+        """
         mean, _ = self.predict(units)
         return mean.unsqueeze(1).expand(-1, eta.shape[-2], -1)
 

@@ -46,7 +46,25 @@ SMOOTHING = 1e-3
 def mse(
     denoiser: LearnedDenoiser, x_0: Tensor, x_t: Tensor, snr_t: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The paper's loss: squared error with one η."""
+    """The paper's loss: squared error with one η.
+
+    Args:
+        denoiser: what is trained.
+        x_0: (B, d).
+        x_t: (B, d).
+        snr_t: (B,).
+        generator: source of η.
+
+    Returns:
+        A scalar, of x_0 in units of its spread given the level.
+
+    Example:
+        >>> from smdtheory.models import SoftMixture
+        >>> generator, x = torch.Generator().manual_seed(0), torch.ones(8, 2)
+        >>> loss = mse(SoftMixture(2, width=4, layers=1), x, x, torch.ones(8), generator)
+        >>> loss.shape, loss.requires_grad
+        (torch.Size([]), True)
+    """
     units = denoiser.units(x_t, snr_t)
     drawn = denoiser.draw(units, _noise(denoiser, len(x_0), 1, generator))
     return (drawn[:, 0] - units.residual(x_0)).square().mean()
@@ -62,7 +80,23 @@ def likelihood(
 ) -> Tensor:
     """Negative log-likelihood of the residual, in nats for each dimension.
 
-    R is ``latents``; :data:`LATENTS` if absent.
+    Args:
+        denoiser: what is trained.
+        x_0: (B, d).
+        x_t: (B, d).
+        snr_t: (B,).
+        generator: source of η.
+        latents: R; :data:`LATENTS` if absent.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> from smdtheory.models import SoftMixture
+        >>> generator, x = torch.Generator().manual_seed(0), torch.ones(8, 2)
+        >>> loss = likelihood(SoftMixture(2, width=4, layers=1), x, x, torch.ones(8), generator)
+        >>> loss.shape, loss.requires_grad
+        (torch.Size([]), True)
     """
     eta = _spread_noise(denoiser, len(x_0), LATENTS if latents is None else latents, generator)
     return -denoiser.log_likelihood(x_0, x_t, snr_t, eta).mean() / denoiser.dim
@@ -71,7 +105,25 @@ def likelihood(
 def energy(
     denoiser: LearnedDenoiser, x_0: Tensor, x_t: Tensor, snr_t: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The energy score of the residual, unbiased for any number of draws."""
+    """The energy score of the residual, unbiased for any number of draws.
+
+    Args:
+        denoiser: what is trained.
+        x_0: (B, d).
+        x_t: (B, d).
+        snr_t: (B,).
+        generator: source of η.
+
+    Returns:
+        A scalar, of √x_0 in units of its spread given the level.
+
+    Example:
+        >>> from smdtheory.models import SoftMixture
+        >>> generator, x = torch.Generator().manual_seed(0), torch.ones(8, 2)
+        >>> loss = energy(SoftMixture(2, width=4, layers=1), x, x, torch.ones(8), generator)
+        >>> loss.shape, loss.requires_grad
+        (torch.Size([]), True)
+    """
     units = denoiser.units(x_t, snr_t)
     drawn = denoiser.draw(units, _noise(denoiser, len(x_0), DRAWS, generator))
     fit = _distance(drawn - units.residual(x_0).unsqueeze(1)).mean()

@@ -53,6 +53,10 @@ class Recipe:
         learning_rate: the largest.
         batch: draws in a step.
         opening: the recipe that it is trained by first, and for how many steps, short and long.
+
+    Example:
+        >>> RECIPES["soft_mse"].objective.__name__, RECIPES["soft_mse"].long
+        ('mse', 8000)
     """
 
     make: Callable[..., LearnedDenoiser]
@@ -118,6 +122,12 @@ RECIPES: dict[str, Recipe] = dict(
 def parameters_of(denoiser: torch.nn.Module) -> int:
     """How many numbers are trained.
 
+    Args:
+        denoiser: any module.
+
+    Returns:
+        The number.
+
     Example:
         >>> parameters_of(torch.nn.Linear(3, 2))
         8
@@ -127,6 +137,12 @@ def parameters_of(denoiser: torch.nn.Module) -> int:
 
 def variance_of(mixture: GaussianMixture) -> float:
     """σ², the average variance of the coordinates.
+
+    Args:
+        mixture: q(x_0).
+
+    Returns:
+        tr Cov/d.
 
     Example:
         >>> from smdtheory.truth import presets
@@ -144,6 +160,9 @@ def untrained(name: str, mixture: GaussianMixture, *, seed: int = 0) -> LearnedD
         mixture: the data; its mean and the average variance of its coordinates are all that is
             taken from it.
         seed: of the initial parameters.
+
+    Returns:
+        The denoiser, on the CPU.
 
     Raises:
         TypeError: if ``mixture`` is no mixture or ``seed`` no integer.

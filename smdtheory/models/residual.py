@@ -54,6 +54,15 @@ def calibrate(
         TypeError: if the denoiser has no such variance.
         ValueError: for fewer than 1024 samples.
         DivergedError: if the fit is not finite; the denoiser is left as it was.
+
+    Example:
+        >>> from smdtheory import presets
+        >>> from smdtheory.models import SoftMixture
+        >>> soft = SoftMixture(1, latents=2, width=4, layers=1)
+        >>> before = soft(torch.zeros(1, 1), 1.0, 2.0).variance.item()
+        >>> calibrate(soft, presets.line(2), samples=1024)
+        >>> soft(torch.zeros(1, 1), 1.0, 2.0).variance.item() != before
+        True
     """
     curve = getattr(denoiser, "residual", None)
     if not isinstance(curve, LevelCurve):

@@ -106,12 +106,29 @@ class SoftMixture(LearnedDenoiser):
         self.residual = LevelCurve()
 
     def draw(self, units: Units, eta: Tensor) -> Tensor:
-        """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point."""
+        """Residuals (B, R, d) that the noise η, (B, R, e) or (R, e), makes of each point.
+
+        Args:
+            units: of B points, from :meth:`units`.
+            eta: (B, R, e) or (R, e).
+
+        Returns:
+            Shape (B, R, d).
+        """
         x, level = units.repeated(eta.shape[-2])
         return self.respond(x, level, self.latent(eta.expand(*x.shape[:-1], -1), x, level))
 
     def respond(self, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
-        """Residuals (B, R, d) at inputs (B, R, d) and levels (B, 1), with latents z (B, R, r)."""
+        """Residuals (B, R, d) at inputs (B, R, d) and levels (B, 1), with latents z (B, R, r).
+
+        Args:
+            x: (B, R, d).
+            level: (B, 1).
+            z: (B, R, r).
+
+        Returns:
+            Shape (B, R, d).
+        """
         out: Tensor = self.network(x, level, self.hypernetwork(z, level))
         return out
 
@@ -119,23 +136,54 @@ class SoftMixture(LearnedDenoiser):
         """The same denoiser, its parameters shared, with another R in :meth:`x0`.
 
         The values of η of the smaller R are among those of the larger.
+
+        Args:
+            latents: R, even.
+
+        Returns:
+            Another denoiser; this one stays as it is.
+
+        Raises:
+            TypeError: if it is not an integer.
+            ValueError: if it is below 2, odd, or above :data:`POINTS`.
         """
         other = copy.copy(self)
         other.latents = check_latents(latents)
         return other
 
     def with_kernel(self, kernel: Kernel) -> Self:
-        """The same denoiser, its parameters shared, with another kernel."""
+        """The same denoiser, its parameters shared, with another kernel.
+
+        Args:
+            kernel: "fitted" or "paper".
+
+        Returns:
+            Another denoiser; this one stays as it is.
+
+        Raises:
+            ValueError: for another kernel.
+        """
         other = copy.copy(self)
         other.kernel = check_kernel(kernel)
         return other
 
     def together(self, latents: int) -> int:
-        """How many x_t go through the networks together, each with so many values of η."""
+        """How many x_t go through the networks together, each with so many values of η.
+
+        Args:
+            latents: R.
+
+        Returns:
+            At least 1.
+        """
         return max(1, self.points // latents)
 
     def eta(self) -> Tensor:
-        """Quasi-random antithetic noise (R, e), float32, the same at every call."""
+        """Quasi-random antithetic noise (R, e), float32, the same at every call.
+
+        Returns:
+            Shape (R, e), on the device of the denoiser.
+        """
         device = self.data_mean.device
         if self.noise == 0:
             return torch.zeros(self.latents, 0, device=device)
@@ -143,7 +191,17 @@ class SoftMixture(LearnedDenoiser):
         return torch.cat([half, -half])
 
     def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
-        """log (1/R) Σ_j N(r; r̂(η_j), τ² I) of the residuals r of x_0 (B, d), in nats, (B,)."""
+        """log (1/R) Σ_j N(r; r̂(η_j), τ² I) of the residuals r of x_0 (B, d), in nats, (B,).
+
+        Args:
+            x_0: (B, d).
+            x_t: (B, d).
+            snr_t: (B,).
+            eta: (B, R, e).
+
+        Returns:
+            Shape (B,), in nats.
+        """
         units = self.units(x_t, snr_t)
         gap = units.residual(x_0).unsqueeze(1) - self.draw(units, eta)
         return soft_log_likelihood(gap.square().sum(-1), self.residual(units.level), self.dim)
@@ -157,7 +215,16 @@ class SoftMixture(LearnedDenoiser):
         return self.law(units, torch.cat(drawn), x_t.shape[:-1])
 
     def law(self, units: Units, drawn: Tensor, batch: torch.Size) -> GaussianMixture:
-        """A mixture with batch_shape ``batch`` and a component for each residual (N, R, d)."""
+        """A mixture with batch_shape ``batch`` and a component for each residual (N, R, d).
+
+        Args:
+            units: of N points.
+            drawn: (N, R, d).
+            batch: of N elements.
+
+        Returns:
+            A mixture of R components.
+        """
         means = units.guess.unsqueeze(1) + units.spread.unsqueeze(1) * drawn.double()
         shape = (*batch, drawn.shape[1])
         variance = units.spread.squeeze(-1).square() * self.residual(units.level).double()
@@ -205,7 +272,16 @@ class SoftMixture(LearnedDenoiser):
     def step(
         self, law: GaussianMixture, snr_t: Tensor | float, snr_s: Tensor | float
     ) -> GaussianMixture:
-        """The fitted step ``law`` with the variance that ``kernel`` asks for."""
+        """The fitted step ``law`` with the variance that ``kernel`` asks for.
+
+        Args:
+            law: p(x_s | x_t) with the fitted variance.
+            snr_t: γ_t.
+            snr_s: γ_s.
+
+        Returns:
+            A mixture of the same means and weights.
+        """
         if self.kernel == "fitted":
             return law
         kernel = bridge(snr_t, snr_s).variance.to(law.means).unsqueeze(-1)
@@ -301,7 +377,14 @@ class FiniteMixture(LearnedDenoiser):
         )
 
     def predict(self, units: Units) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (B, K′), means (B, K′, d), Cholesky factors (B, K′, d, d) of the residual."""
+        """Log weights (B, K′), means (B, K′, d), Cholesky factors (B, K′, d, d) of the residual.
+
+        Args:
+            units: of B points, from :meth:`units`.
+
+        Returns:
+            The three tensors.
+        """
         raw, K = self.network(units.inputs, units.level), self.components
         logits, means, factors = raw.tensor_split((K, K * (1 + self.dim)), -1)
         parts = (part.unflatten(-1, (K, -1)) for part in (means, factors))
@@ -309,7 +392,17 @@ class FiniteMixture(LearnedDenoiser):
         return torch.log_softmax(logits, -1), means, cholesky_factor(factors, self.dim)
 
     def log_likelihood(self, x_0: Tensor, x_t: Tensor, snr_t: Tensor, eta: Tensor) -> Tensor:
-        """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,): exact."""
+        """log p(r | x_t) of the residuals r of x_0 (B, d), in nats, (B,): exact.
+
+        Args:
+            x_0: (B, d).
+            x_t: (B, d).
+            snr_t: (B,).
+            eta: not used.
+
+        Returns:
+            Shape (B,), in nats.
+        """
         units = self.units(x_t, snr_t)
         log_weights, means, factors = self.predict(units)
         gap = units.residual(x_0).unsqueeze(1) - means

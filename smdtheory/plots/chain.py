@@ -74,6 +74,9 @@ def error_along_chain(
         subtitle: what was measured: mixture, d, T, schedule, seed, meaning of the bands.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         ValueError: if shapes do not agree.
 
@@ -137,6 +140,9 @@ def error_map(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, schedule.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         ValueError: if the table is not square, or holds no positive number.
@@ -233,6 +239,9 @@ def mmse_staircase(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, schedule.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         ValueError: if shapes do not agree, or ``gamma`` does not increase, or T = 1.

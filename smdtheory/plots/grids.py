@@ -41,6 +41,9 @@ def steps_against_error(
         subtitle: what was measured: mixture, d, schedule.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column is missing, there are no rows, two rows are of the same arm and
@@ -116,6 +119,9 @@ def grid_comparison(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, number of steps.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         TypeError: if an argument is no data frame.

@@ -48,6 +48,9 @@ def quantities_against_steps(
         subtitle: what was measured.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column is missing, there are no rows, two rows are of the same panel, arm
@@ -114,6 +117,9 @@ def draws_by_arm(
         subtitle: what was drawn.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         ValueError: if there are no strips or no steps, or a strip has another shape.
 
@@ -167,6 +173,9 @@ def forecast_against_measured(
         title: the claim, above the axes.
         subtitle: what was measured.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         TypeError: if ``rows`` is no data frame.

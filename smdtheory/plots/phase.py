@@ -36,6 +36,9 @@ def phase_diagram(
         subtitle: what was measured: shape, d, error, schedule.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column is missing, there are no rows, two rows are of the same arm, modes

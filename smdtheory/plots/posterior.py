@@ -97,6 +97,9 @@ def posterior_against_gaussians(
         subtitle: what was measured: mixture, d, T, t, schedule.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         ValueError: if shapes do not agree.
 
@@ -157,6 +160,9 @@ def posterior_contours(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, t, schedule.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         ValueError: if shapes do not agree or a covariance is not positive definite.
@@ -231,6 +237,9 @@ def posterior_beside_models(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, t, schedule.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         ValueError: if shapes do not agree, or a density is nowhere positive.

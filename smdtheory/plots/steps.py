@@ -97,6 +97,9 @@ def error_against_steps(
         subtitle: what was measured: mixture, d, schedule, seed, meaning of the error bars.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         ValueError: if a column is missing, an arm has more than one row for a T, or the quantity is
             another one.
@@ -158,6 +161,9 @@ def global_error_against_steps(
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, schedule, seed, level of the interval.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         ValueError: if a column is missing, or an arm has more than one row for a T.
@@ -227,6 +233,9 @@ def deviation_against_steps(
         title: the claim, above the axes.
         subtitle: what was measured: d, schedule, which prediction.
         width: inches.
+
+    Returns:
+        The figure, which pyplot does not know of.
 
     Raises:
         TypeError: if ``rows`` is no data frame.

@@ -24,7 +24,19 @@ SMALL = 7.0
 
 @dataclass(frozen=True)
 class Look:
-    """How one denoiser is drawn: its name in words, colour (Okabe and Ito), line and marker."""
+    """How one denoiser is drawn.
+
+    Attributes:
+        label: its name in words.
+        color: one of Okabe and Ito.
+        line: dashes, as matplotlib has them.
+        marker: as matplotlib has it.
+        thickness: of the line, in points.
+
+    Example:
+        >>> LOOKS["full"].label
+        'full'
+    """
 
     label: str
     color: str
@@ -34,6 +46,9 @@ class Look:
 
     def drawn(self) -> dict[str, Any]:
         """Keywords for ``Axes.plot``.
+
+        Returns:
+            Label, colour, line and marker by the names that matplotlib has for them.
 
         Example:
             >>> LOOKS["full"].drawn()["marker"]
@@ -84,6 +99,12 @@ _OTHERS: tuple[tuple[str, Dash, str], ...] = (
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """The look of each name: its own, that of "truncated" for ``truncated_K``, or a spare one.
 
+    Args:
+        names: of families, learned denoisers, or whatever is drawn.
+
+    Returns:
+        A look for each name, in the same order.
+
     Example:
         >>> looks(["full", "truncated_2", "my model"])["truncated_2"].label
         'truncated to 2'
@@ -105,6 +126,9 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 @contextmanager
 def style() -> Iterator[None]:
     """The settings all figures are drawn with; the caller's come back on leaving.
+
+    Returns:
+        A context manager, and a decorator.
 
     Example:
         >>> before = mpl.rcParams["font.size"]
@@ -138,6 +162,13 @@ def style() -> Iterator[None]:
 
 def save(fig: Figure, path_stem: str | Path) -> tuple[Path, Path]:
     """Write ``path_stem.png`` (200 dots an inch) and ``path_stem.pdf``; same figure, same bytes.
+
+    Args:
+        fig: what to write.
+        path_stem: the path without its ending; missing folders are made.
+
+    Returns:
+        The two paths.
 
     Example:
         >>> import tempfile

@@ -50,6 +50,9 @@ def error_against_std(
         subtitle: what was measured: mixture, d, T, schedule.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column is missing, there are no rows, two rows are of the same panel, arm

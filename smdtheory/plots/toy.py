@@ -57,6 +57,9 @@ def learned_grid(
         subtitle: what was measured: mixture, d, schedule, seed, meaning of the error bars.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column or row is missing, or shapes do not agree.

@@ -44,6 +44,9 @@ def worst_case(
         subtitle: what was measured: d, number of components, search.
         width: inches.
 
+    Returns:
+        The figure, which pyplot does not know of.
+
     Raises:
         TypeError: if ``rows`` is no data frame.
         ValueError: if a column is missing, there are no rows, or a ratio is not above 1.

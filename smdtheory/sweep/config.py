@@ -208,7 +208,11 @@ class SweepConfig:
         return self.repeats or (3 if self.budget == "long" else 1)
 
     def mixtures(self) -> list[MixtureSpec]:
-        """The preset mixtures asked for, one for each number of modes (and seed, if random)."""
+        """The preset mixtures asked for, one for each number of modes (and seed, if random).
+
+        Returns:
+            A specification for each.
+        """
         draws: tuple[int | None, ...] = self.seed if self.shape == "random" else (None,)
         separation = self.separation
         if separation is None and self.shape != "ring":
@@ -222,7 +226,11 @@ class SweepConfig:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Every field as plain JSON values."""
+        """Every field as plain JSON values.
+
+        Returns:
+            Values by the names of the fields.
+        """
         return {
             name: str(value) if isinstance(value, Path) else value
             for name, value in asdict(self).items()

@@ -1,3 +1,4 @@
+from . import claims as claims
 from . import witness as witness
 from .bounds import eigenvalue_cap as eigenvalue_cap
 from .bounds import eigenvalue_sum as eigenvalue_sum

@@ -84,6 +84,9 @@ def best_grid(
         family: one of :data:`smdtheory.families.FAMILIES`.
         snr_end: γ_T. None: that of the cosine schedule with T steps.
 
+    Returns:
+        The grid as a schedule, and its ΣM_t.
+
     Raises:
         TypeError: if ``mixture`` is not a mixture, ``steps`` not an integer, or ``snr_end`` not a
             number.
@@ -118,6 +121,9 @@ def fewest_steps(
         family: one of :data:`smdtheory.families.FAMILIES`.
         snr_end: γ_T.
         most: the largest T tried, up to :data:`MOST_STEPS`.
+
+    Returns:
+        The grid, or None where more than ``most`` steps are needed.
 
     Raises:
         TypeError: if an argument is of the wrong kind.

@@ -92,6 +92,9 @@ def worst_lattice(
         family: any but ``fixed_large``.
         lattice: one of :data:`LATTICES`; its shortest vector is the spacing.
 
+    Returns:
+        The error in nats, and the spacing.
+
     Raises:
         TypeError: as :func:`lattice_error`.
         ValueError: as :func:`lattice_error`, and for an unknown lattice.

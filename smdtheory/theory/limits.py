@@ -63,6 +63,9 @@ def limit_of(name: str) -> Limit:
     Args:
         name: "cosine", "linear" or "sigmoid".
 
+    Returns:
+        Its speed, and γ at its end.
+
     Raises:
         ValueError: for another name.
 

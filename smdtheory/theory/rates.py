@@ -80,6 +80,12 @@ class Rate:
     def steps(self, error: float) -> float:
         """(C/ε)^{1/p}: the T at which the leading term is ε; an estimate for small ε only.
 
+        Args:
+            error: ε, in nats.
+
+        Returns:
+            T, not rounded.
+
         Raises:
             TypeError: if ``error`` is not a number.
             ValueError: if it is not positive and finite.

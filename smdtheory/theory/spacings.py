@@ -64,6 +64,9 @@ def compare_grids(
         family: one of :data:`smdtheory.families.FAMILIES`.
         snr_end: γ_T of the last two. None: that of the cosine schedule with T steps.
 
+    Returns:
+        A row for each standard grid.
+
     Raises:
         TypeError: if an argument is of the wrong kind.
         ValueError: as :func:`best_grid` does.

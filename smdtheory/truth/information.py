@@ -25,7 +25,19 @@ INFINITE = torch.tensor([math.inf], dtype=torch.float64)
 
 
 def method_of(curves: Curves) -> Method:
-    """How averages over this mixture are taken."""
+    """How averages over this mixture are taken.
+
+    Args:
+        curves: of the mixture.
+
+    Returns:
+        "closed form" for one component, else "quadrature" or "sampling".
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> method_of(curves_of(presets.ring(8)))
+        'quadrature'
+    """
     if curves.mixture.num_components == 1:
         return "closed form"
     return "sampling" if curves.sampled else "quadrature"
@@ -33,6 +45,12 @@ def method_of(curves: Curves) -> Method:
 
 def entropy(mixture: GaussianMixture) -> Estimate:
     """h(q) in nats.
+
+    Args:
+        mixture: q, without batch dimensions.
+
+    Returns:
+        A scalar, in nats.
 
     Raises:
         TypeError: if ``mixture`` is not a mixture.
@@ -52,6 +70,13 @@ def entropy(mixture: GaussianMixture) -> Estimate:
 def mutual_information(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
     """I(x_0; x_t) in nats at finite signal-to-noise ratios γ (L,).
 
+    Args:
+        mixture: q(x_0), without batch dimensions.
+        snr: γ (L,).
+
+    Returns:
+        Shape (L,), in nats.
+
     Raises:
         TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
         ValueError: unless every γ is positive and finite.
@@ -70,6 +95,13 @@ def mutual_information(mixture: GaussianMixture, snr: Tensor | Sequence[float]) 
 def mmse(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
     """E tr Cov(x_0 | x_t) at finite signal-to-noise ratios γ (L,), in squared units of x_0.
 
+    Args:
+        mixture: q(x_0), without batch dimensions.
+        snr: γ (L,).
+
+    Returns:
+        Shape (L,).
+
     Raises:
         TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
         ValueError: unless every γ is positive and finite.
@@ -85,6 +117,13 @@ def mmse(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
 
 def conditional_entropy(mixture: GaussianMixture, snr: Tensor | Sequence[float]) -> Estimate:
     """E h(x_0 | x_t) = h(q_0) − I(γ) in nats at finite signal-to-noise ratios γ (L,).
+
+    Args:
+        mixture: q(x_0), without batch dimensions.
+        snr: γ (L,).
+
+    Returns:
+        Shape (L,), in nats.
 
     Raises:
         TypeError: if ``mixture`` is not a mixture, or ``snr`` not made of numbers.
@@ -126,6 +165,12 @@ def _levels(snr: Tensor | Sequence[float]) -> Tensor:
 
 def excess(x: Tensor) -> Tensor:
     """h(x) = x − log(1 + x) for x > −1, infinity allowed, to full relative accuracy.
+
+    Args:
+        x: any shape.
+
+    Returns:
+        The same shape.
 
     Example:
         >>> excess(torch.tensor([1e-9, float("inf")], dtype=torch.float64))

@@ -65,6 +65,9 @@ class GaussianMixture(Distribution):
             factors: (K, d, r), r <= d.
             noise: (K,) positive variances.
 
+        Returns:
+            K components in d dimensions, without batch dimensions.
+
         Raises:
             TypeError: for input that is not real numbers.
             ValueError: for shapes that do not fit, or noise that is not positive.
@@ -84,9 +87,22 @@ class GaussianMixture(Distribution):
     def from_sklearn(fitted: Any) -> GaussianMixture:
         """The mixture of a fitted ``sklearn.mixture.GaussianMixture``, any covariance type.
 
+        Args:
+            fitted: after its ``fit``.
+
+        Returns:
+            The same K components, in float64.
+
         Raises:
             TypeError: if ``fitted`` has not been fitted or is no Gaussian mixture.
             ValueError: if its parameters make no mixture.
+
+        Example:
+            >>> from sklearn.mixture import GaussianMixture as Fitted
+            >>> from smdtheory.truth import presets
+            >>> points = presets.ring(3).sample(300, generator=torch.Generator().manual_seed(0))
+            >>> GaussianMixture.from_sklearn(Fitted(3, random_state=0).fit(points.numpy()))
+            GaussianMixture(components=3, dim=2)
         """
         try:
             weights, means = fitted.weights_, fitted.means_
@@ -109,6 +125,9 @@ class GaussianMixture(Distribution):
             logits: (*B, K), or what broadcasts to it: log weights up to a constant.
             means: (*B, K, d).
             spectral: covariances with batch dimensions that broadcast with ``*B``.
+
+        Returns:
+            Mixtures with batch_shape ``*B``.
 
         Raises:
             TypeError: if the arguments are not tensors and a :class:`SpectralCovariance`.
@@ -174,7 +193,14 @@ class GaussianMixture(Distribution):
         return within + (self.weights * spread.square().sum(-1)).sum(-1)
 
     def component_log_prob(self, x: Tensor) -> Tensor:
-        """log w_k + log N(x; m_k, S_k) for points (*S, *B, d), shape (*S, *B, K)."""
+        """log w_k + log N(x; m_k, S_k) for points (*S, *B, d), shape (*S, *B, K).
+
+        Args:
+            x: points (*S, *B, d).
+
+        Returns:
+            Shape (*S, *B, K), in nats.
+        """
         quadratic = self.spectral.mahalanobis(x.unsqueeze(-2) - self.means)
         return self._constant() - 0.5 * quadratic
 
@@ -188,6 +214,12 @@ class GaussianMixture(Distribution):
 
     def log_prob(self, value: Any) -> Tensor:
         """log q(x) in nats for points (*S, *B, d), shape (*S, *B).
+
+        Args:
+            value: points (*S, *B, d).
+
+        Returns:
+            Shape (*S, *B), in nats.
 
         Raises:
             TypeError: if x is not made of real numbers.
@@ -205,6 +237,12 @@ class GaussianMixture(Distribution):
     def responsibilities(self, x: Any) -> Tensor:
         """r_k(x) = P(component k | x) for points (*S, *B, d), shape (*S, *B, K).
 
+        Args:
+            x: points (*S, *B, d).
+
+        Returns:
+            Shape (*S, *B, K), of sum 1 over K.
+
         Raises:
             TypeError: if x is not made of real numbers.
             ValueError: as :meth:`log_prob`, and where x is so far out that its squared distance to
@@ -215,6 +253,12 @@ class GaussianMixture(Distribution):
 
     def joint_log_prob(self, x: Tensor) -> Tensor:
         """:meth:`component_log_prob`, refusing points at which every component underflows.
+
+        Args:
+            x: points (*S, *B, d).
+
+        Returns:
+            Shape (*S, *B, K), in nats.
 
         Raises:
             ValueError: where the squared distance to every component overflows.
@@ -231,6 +275,12 @@ class GaussianMixture(Distribution):
     def score(self, x: Any) -> Tensor:
         """∇ log q(x) for points (*S, *B, d), same shape.
 
+        Args:
+            x: points (*S, *B, d).
+
+        Returns:
+            Shape (*S, *B, d), per unit of x.
+
         Raises:
             TypeError: if x is not made of real numbers.
             ValueError: as :meth:`responsibilities`.
@@ -246,6 +296,9 @@ class GaussianMixture(Distribution):
         Args:
             sample_shape: a shape, or a number of draws.
             generator: source of randomness; torch's global one if absent.
+
+        Returns:
+            Shape (*sample_shape, *B, d), without gradients.
 
         Raises:
             TypeError: if ``sample_shape`` is not made of integers, or ``generator`` is none.
@@ -271,7 +324,14 @@ class GaussianMixture(Distribution):
         return draws.reshape(*size, *self.batch_shape, self.dim)
 
     def component(self, k: int) -> GaussianMixture:
-        """The k-th Gaussian alone, as a mixture of one component."""
+        """The k-th Gaussian alone, as a mixture of one component.
+
+        Args:
+            k: 0..K−1.
+
+        Returns:
+            N(m_k, S_k), with the same batch dimensions.
+        """
         part, spectral = slice(k, k + 1), self.spectral
         basis = None if spectral.basis is None else spectral.basis[..., part, :, :]
         one = SpectralCovariance(
@@ -283,6 +343,9 @@ class GaussianMixture(Distribution):
 
     def standardized(self) -> GaussianMixture:
         """The mixture of (x − E x)/a, with ONE scalar a such that tr Cov = d.
+
+        Returns:
+            A mixture with mean 0 and tr Cov = d.
 
         Example:
             >>> q = GaussianMixture([0.5, 0.5], [[0.0], [4.0]], 0.25).standardized()
@@ -297,6 +360,13 @@ class GaussianMixture(Distribution):
 
     def to(self, *args: Any, **kwargs: Any) -> GaussianMixture:
         """The same mixture on another device or in another dtype, as ``torch.Tensor.to``.
+
+        Args:
+            *args: a device, a dtype, or both.
+            **kwargs: ``device`` and ``dtype``.
+
+        Returns:
+            A mixture; this one stays as it is.
 
         Raises:
             TypeError: for anything but a device that is there and a floating dtype.
@@ -316,6 +386,12 @@ class GaussianMixture(Distribution):
 
     def expand(self, batch_shape: Any, _instance: GaussianMixture | None = None) -> GaussianMixture:
         """The mixture with batch dimensions ``batch_shape``; the spectral part is shared.
+
+        Args:
+            batch_shape: what the present batch dimensions broadcast to.
+
+        Returns:
+            A mixture with that batch_shape.
 
         Raises:
             TypeError: if ``batch_shape`` is not made of integers.

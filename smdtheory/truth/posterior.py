@@ -75,6 +75,14 @@ def posterior_at(
 def marginal(mixture: GaussianMixture, schedule: Schedule, t: int) -> GaussianMixture:
     """q(x_t) = Σ_k w_k N(√ᾱ_t m_k, ᾱ_t S_k + (1 − ᾱ_t) I), 0 <= t <= T (docs/theory.md §1).
 
+    Args:
+        mixture: q(x_0).
+        schedule: the forward chain.
+        t: 0..T.
+
+    Returns:
+        A mixture of K components, without batch dimensions.
+
     Raises:
         TypeError: if t is not an integer, or the other arguments are of the wrong kind.
         ValueError: if t is out of range, or the mixture has batch dimensions.
@@ -102,6 +110,9 @@ def posterior(
         x_t: points (*B, d).
         t: where they are, 1..T.
         s: where to, 0..t−1; t − 1 by default.
+
+    Returns:
+        A mixture of K components with batch_shape ``x_t.shape[:-1]``.
 
     Raises:
         TypeError: if t or s is not an integer, x_t is not made of real numbers, or the other

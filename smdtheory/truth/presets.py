@@ -15,6 +15,14 @@ from smdtheory.truth.validate import SCALE_RANGE
 def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixture:
     """``modes`` equal isotropic components on a circle in the plane.
 
+    Args:
+        modes: K.
+        radius: of the circle.
+        std: of each component.
+
+    Returns:
+        K components, d = 2.
+
     Raises:
         TypeError: if ``modes`` is not an integer.
         ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
@@ -34,6 +42,14 @@ def grid(side: int, spacing: float = 2.0, std: float = 0.25) -> GaussianMixture:
 
     The paper's toy is ``grid(7)``.
 
+    Args:
+        side: number of components along each side.
+        spacing: from each to the next.
+        std: of each component.
+
+    Returns:
+        ``side``² components, d = 2.
+
     Raises:
         TypeError: if ``side`` is not an integer.
         ValueError: if it is below 1, or a size is not positive or beyond 1e-30..1e30.
@@ -49,6 +65,14 @@ def grid(side: int, spacing: float = 2.0, std: float = 0.25) -> GaussianMixture:
 
 def line(modes: int, separation: float = 2.0, std: float = 0.25) -> GaussianMixture:
     """``modes`` equal components on the real line, ``separation`` apart, centred at 0.
+
+    Args:
+        modes: K.
+        separation: from each mean to the next.
+        std: of each component.
+
+    Returns:
+        K components, d = 1.
 
     Raises:
         TypeError: if ``modes`` is not an integer.
@@ -75,6 +99,16 @@ def random(
 
     Weights are uniform on the simplex, means N(0, separation² I), covariances Q Λ Qᵀ with a random
     rotation Q and standard deviations log-uniform within a factor 2 of ``std``.
+
+    Args:
+        modes: K.
+        dim: d.
+        separation: std of the means along each axis.
+        std: of the components, typically.
+        generator: source of randomness; torch's global one if absent.
+
+    Returns:
+        K components in R^d.
 
     Raises:
         TypeError: if ``modes`` or ``dim`` is not an integer.

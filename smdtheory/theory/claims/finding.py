@@ -59,6 +59,10 @@ class Check:
         limit: what it is compared with.
         error: its numerical error, or :data:`SIGMAS` standard errors.
         unit: "nats", or "" for a pure number.
+
+    Example:
+        >>> print(Check("the error", 0.5, "<", 1.0, error=0.1))
+        the error: 0.5 ± 0.1 nats < 1
     """
 
     what: str
@@ -73,6 +77,16 @@ class Check:
         what: str, estimate: Estimate, relation: Relation, limit: float, unit: str = "nats"
     ) -> Check:
         """A check of an estimate, a single number.
+
+        Args:
+            what: what was measured, in words.
+            estimate: the number, in ``unit``.
+            relation: ">" or "<".
+            limit: what it is compared with.
+            unit: "nats", or "" for a pure number.
+
+        Returns:
+            The check, with the error that the method of the estimate gives it.
 
         Example:
             >>> import torch
@@ -160,7 +174,11 @@ class Finding:
         return f"python -m smdtheory.audit --only {self.name}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """As plain JSON values.
+
+        Returns:
+            Values by the names of the fields, the checks and the verdict among them.
+        """
         return {
             "name": self.name,
             "source": self.source,
