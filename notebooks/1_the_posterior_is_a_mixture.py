@@ -40,8 +40,6 @@ from smdtheory import FAMILIES, GaussianMixture, Schedule, marginal, plots, post
 from smdtheory.measure import best_gaussian_errors, local_error, split
 from smdtheory.models.oracle import BestGaussian, ExactPosterior, ExactSoftMixture, TruncatedMixture
 
-# %matplotlib inline
-# %config InlineBackend.figure_formats = ["retina"]
 FAST = os.environ.get("SMDTHEORY_FAST") == "1"
 FIGURES = Path("../runs/fast" if FAST else "../figures")
 STEM = "1_the_posterior_is_a_mixture"

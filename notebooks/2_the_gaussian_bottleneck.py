@@ -60,8 +60,6 @@ from smdtheory.theory import (
 )
 from smdtheory.truth.information import mmse
 
-# %matplotlib inline
-# %config InlineBackend.figure_formats = ["retina"]
 FAST = os.environ.get("SMDTHEORY_FAST") == "1"
 FIGURES = Path("../runs/fast" if FAST else "../figures")
 STEM = "2_the_gaussian_bottleneck"
@@ -543,6 +541,7 @@ for steps in counts:
                 "M_sum_error": float(m.sum().error),
                 "global_lower": float(found.lower),
                 "global_upper": float(found.upper.interval(0.99)[1]),
+                "global_upper_error": float(found.upper.error),
             }
         )
 plane = pd.DataFrame(plane)
@@ -550,7 +549,6 @@ fig = plots.global_error_against_steps(
     plane,
     title="The whole sampler, from both sides",
     subtitle="ring of 8, std 0.1, d = 2, cosine schedule; 99 % lower bound, 16 paths, seed 2",
-    width=plots.COLUMN,
 )
 plots.save(fig, FIGURES / f"{STEM}_interval")
 fig

@@ -52,8 +52,6 @@ from smdtheory.sweep.run import as_table, read_rows
 from smdtheory.toy import ToyConfig, report, run_toy
 from smdtheory.truth.information import mmse
 
-# %matplotlib inline
-# %config InlineBackend.figure_formats = ["retina"]
 FAST = os.environ.get("SMDTHEORY_FAST") == "1"
 FIGURES = Path("../runs/fast" if FAST else "../figures")
 STEM = "3_soft_mixtures_learn_it"
@@ -185,7 +183,7 @@ fig = plots.error_along_chain(
     uncertainty={name: share.error for name, share in shares.items()},
     snr=chain.snr,
     ylabel="share of posterior variance",
-    title="What the latent of a soft mixture carries",
+    title="Under the squared error the latent carries nothing",
     subtitle=f"ring of 8, std 0.1, d = 2, cosine schedule, T = {chain.steps}; "
     f"{runs['soft_mse'].steps} and {runs['soft_energy'].steps} training steps, seed 0; "
     "bands: one standard error",
@@ -235,7 +233,7 @@ pd.DataFrame(kernels, index=pd.Index([*range(1, chain.steps + 1), "all t ≥ 2"]
 #
 # ## 3.3 What it looks like
 #
-# Three points $x_t$ on the ring of modes, at the same level. On the left the posterior
+# Three points $x_t$ on the ring of modes, at the same level. On top the posterior
 # $q(x_0 \mid x_t)$, then what each trained network puts in its place. Thin grey lines repeat the
 # outline of the posterior. The relative entropy to the posterior, at this $x_t$, is above each
 # panel.
@@ -306,9 +304,8 @@ rows = stored["ring-8"]
 means = trained.averaged(row for row in rows if row["arm"] not in CONTROLS)
 fig = plots.error_against_steps(
     as_table(trained.beside_floors(rows, means)),
-    title="Trained networks beside the best that a Gaussian could do",
+    title="With few steps trained mixtures pass below every Gaussian",
     subtitle=f"{heading(rows[0])}; long budget; bars: 95 % interval over trainings",
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_ring")
 fig
@@ -318,9 +315,8 @@ rows = stored["random-6"]
 means = trained.averaged(row for row in rows if row["arm"] not in CONTROLS)
 fig = plots.error_against_steps(
     as_table(trained.beside_floors(rows, means)),
-    title="The same on a mixture without symmetry",
+    title="So they do on a mixture without symmetry, up to five steps",
     subtitle=f"{heading(rows[0])}; long budget; bars: 95 % interval over trainings",
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_random")
 fig
@@ -489,20 +485,14 @@ table
 #
 # The paper's own illustration: 7 × 7 Gaussians on a grid. Two networks, `gaussian` and
 # `soft_energy`, each trained for several numbers of steps; samples at $T$ = 2, 5 and 20 and their
-# local errors beside the floors. It is what `python -m smdtheory.toy` does, with fewer draws.
+# local errors beside the floors. It is what `python -m smdtheory.toy` does, here with fewer draws;
+# the seven minutes of training are not repeated but read from [rows/toy](rows/toy), as this left
+# them:
+#
+#     python -m smdtheory.toy --draws 1000 --samples 384 --no-figure --out notebooks/rows/toy
 
 # %%
-# %config InlineBackend.figure_formats = ["png"]
-# (thousands of dots: shown here at half the resolution of the file)
-config = ToyConfig(
-    steps=(4,) if FAST else (250, 1000, 4000),
-    iterations=(1, 2) if FAST else (1, 2, 3, 5, 10, 20),
-    panels=(1, 2) if FAST else (2, 5, 20),
-    draws=200 if FAST else 1000,
-    samples=128 if FAST else 384,
-    out=Path("../runs") / ("toy_of_notebook_3_fast" if FAST else "toy_of_notebook_3"),
-    no_figure=True,
-)
+config = ToyConfig(draws=1000, samples=384, out=Path("rows") / "toy", no_figure=True)
 toy = run_toy(config, progress=False)
 fig = plots.learned_grid(
     toy.rows,
@@ -513,7 +503,6 @@ fig = plots.learned_grid(
     watched=config.watched,
     title=report.headline(config, toy.rows),
     subtitle=report.subtitle(config),
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_grid")
 fig
@@ -524,7 +513,7 @@ print(report.sentence(config, toy.rows))
 
 # %% [markdown]
 # A Gaussian sampler with few steps smears the grid: between the modes it puts mass that is not
-# there. With $T = 2$ that is not a matter of training: the floors on the lower left are what no
+# there. With $T = 2$ that is not a matter of training: the thin lines below are what no
 # amount of it can pass. The soft mixture does pass them at the fewest steps, and at $T = 5$ the
 # more it is trained the better; but in 4000 steps, a minute or two, it has come a small part of
 # the way, and its samples have not found the 49 modes either. `python -m smdtheory.toy --steps

@@ -70,8 +70,6 @@ from smdtheory.theory.leading import EULER
 from smdtheory.theory.witness import witness
 from smdtheory.truth.information import mmse
 
-# %matplotlib inline
-# %config InlineBackend.figure_formats = ["retina"]
 FAST = os.environ.get("SMDTHEORY_FAST") == "1"
 FIGURES = Path("../runs/fast" if FAST else "../figures")
 STEM = "4_the_theorems_audited"
@@ -115,34 +113,31 @@ verdicts.rename_axis("verdict").rename("statements").to_frame()
 # %%
 chain = Schedule.cosine(3)
 stds = (1e-1, 1e-2, 1e-3) if FAST else (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-first, rest = "last step, $M_1$ (nats)", "all other steps, $\\Sigma_{t≥2}$ $M_t$ (nats)"
 rows, second = [], {}
 for std in stds:
     pair = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], std**2)
     for family in ("fixed_large", "isotropic", "full"):
         errors = best_gaussian_errors(pair, chain, family)
-        for panel, m in ((first, errors[1]), (rest, errors[2:].sum())):
-            rows.append(
-                {
-                    "panel": panel,
-                    "arm": family,
-                    "std": std,
-                    "value": float(m),
-                    "error": float(m.error),
-                }
-            )
+        found = {family: errors[1]}
+        if family == "isotropic":
+            found["all other steps of isotropic"] = errors[2:].sum()
+        rows += [
+            {"arm": arm, "std": std, "value": float(m), "error": float(m.error)}
+            for arm, m in found.items()
+        ]
         nested = local_error(pair, chain, BestGaussian(pair, family), 1)
         second[family, std] = {
             "M_1": float(errors[1]),
             "by nested quadrature, less it": float(nested) - float(errors[1]),
         }
     cap = float(first_order_sum(1, chain))
-    bound = {"panel": rest, "arm": "cap on isotropic and full, any data", "std": std}
+    bound = {"arm": "cap on all other steps, any data", "std": std}
     rows.append(bound | {"value": cap, "error": 0.0})
 fig = plots.error_against_std(
-    pd.DataFrame(rows),
+    pd.DataFrame(rows).assign(panel="local error (nats)"),
     title="Thin modes make the last step as bad as one likes, and no other",
-    subtitle="best of each family; two modes at ±1, d = 1, cosine schedule, T = 3",
+    subtitle="families: $M_1$ of the best; other steps: $\\Sigma_{t≥2}$ $M_t$; two modes at ±1, "
+    "d = 1, cosine schedule, T = 3",
 )
 plots.save(fig, FIGURES / f"{STEM}_thin")
 fig
@@ -218,7 +213,6 @@ fig = plots.worst_case(
     worst,
     title="Large steps use the cap up, small steps cannot",
     subtitle=f"d = 1; gradient ascent with {components} components, and the worst lattice",
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_worst")
 fig
@@ -378,11 +372,11 @@ fig
 rows.pivot(index=["panel", "arm"], columns="std", values="value")[list(stds)]
 
 # %% [markdown]
-# - **A fixed last variance** (upper lines on the left). $E$ of the best Gaussian means with the
-#   last variance $\beta_1$ lies above the floor and grows with it. So does that of a soft mixture
-#   with such a last kernel: 3.43 nats at std 0.01, where the Gaussian has 3.54 and the floor is
-#   2.73. The theorem holds here, and it is no matter of Gaussian against mixture: what counts is
-#   a kernel wider than the modes.
+# - **A fixed last variance** (upper lines of the upper panel). $E$ of the best Gaussian means
+#   with the last variance $\beta_1$ lies above the floor and grows with it. So does that of a
+#   soft mixture with such a last kernel: 3.43 nats at std 0.01, where the Gaussian has 3.54 and
+#   the floor is 2.73. The theorem holds here, and it is no matter of Gaussian against mixture:
+#   what counts is a kernel wider than the modes.
 # - **The locally best Gaussian** (`full`). Its variance adapts to $x_1$. It loses less and passes
 #   below the floor, which does not bind it, but $E$ still grows without bound,
 #   at the end by 2.2 nats for a factor of 10.
@@ -439,7 +433,7 @@ pd.DataFrame(table).T
 line, chain = presets.line(4).standardized(), Schedule.cosine(2 if FAST else 10)
 arms = {
     "soft_mixture": ExactSoftMixture(line),
-    "same latent, kernel variance β": ExactSoftMixture(line, kernel="forward"),
+    "kernel β": ExactSoftMixture(line, kernel="forward"),
 }
 every = range(1, chain.steps + 1)
 errors = {
@@ -451,7 +445,6 @@ fig = plots.error_along_chain(
     errors,
     title="A soft mixture is exact, if its kernel is narrow enough",
     subtitle=f"4 equal modes, d = 1, cosine schedule, T = {chain.steps}; latent: q($x_0$ | $x_t$)",
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_soft")
 fig
@@ -465,7 +458,7 @@ for t in every:
     widest = widest_exact_kernel(line, snr[t], snr[t - 1])
     table[t] = {
         "M_t, kernel β̃": errors["soft_mixture"][t],
-        "M_t, kernel β": errors["same latent, kernel variance β"][t],
+        "M_t, kernel β": errors["kernel β"][t],
         "M_t, best full Gaussian": errors["full"][t],
         "β̃": float(step.variance),
         "widest exact kernel": widest,
@@ -712,7 +705,6 @@ fig = plots.error_against_steps(
     sums,
     title="With the exact score there is an error, and it vanishes at a known rate",
     subtitle="best Gaussians with exact means; 4 equal modes, d = 1, cosine schedule",
-    width=plots.PAGE,
 )
 plots.save(fig, FIGURES / f"{STEM}_exact_score")
 fig

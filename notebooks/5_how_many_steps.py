@@ -42,8 +42,6 @@ from smdtheory.sweep.phase.report import read_rows
 from smdtheory.theory import best_grid, compare_grids, steps_needed
 from smdtheory.theory.advice import choose, options
 
-# %matplotlib inline
-# %config InlineBackend.figure_formats = ["retina"]
 FAST = os.environ.get("SMDTHEORY_FAST") == "1"
 FIGURES = Path("../runs/fast" if FAST else "../figures")
 STEM = "5_how_many_steps"
@@ -82,7 +80,7 @@ fig = plots.steps_against_error(
     needed,
     title="The smaller the error, the more a full covariance saves",
     subtitle="best of each family; ring of 8 modes, std 0.1, d = 2, cosine schedule; "
-    "left: by search, right: the leading term's estimate over it",
+    "above: by search, below: the leading term's estimate over it",
 )
 plots.save(fig, FIGURES / f"{STEM}_error")
 fig
@@ -143,7 +141,7 @@ fig = plots.grid_comparison(
     levels,
     sums,
     title="The best grids leave out the levels at which nothing happens",
-    subtitle=f"T = {T}; ring of 8 modes, std 0.1, d = 2; uniform log SNR and EDM on the left start "
+    subtitle=f"T = {T}; ring of 8 modes, std 0.1, d = 2; uniform log SNR and EDM above start "
     "where it suits full best",
 )
 plots.save(fig, FIGURES / f"{STEM}_grids")

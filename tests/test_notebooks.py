@@ -8,16 +8,15 @@ Make one anew, with its figures, by
 """
 
 import ast
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+
+from smdtheory.figures import draw
+from smdtheory.plots import read_numbers
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -49,24 +48,14 @@ def test_there_are_notebooks():
 
 
 @every_notebook
-def test_runs_in_fast_mode_and_draws_the_figures_there_are(source, tmp_path):
-    copy = tmp_path / "notebooks" / source.name
-    copy.parent.mkdir()
-    shutil.copy(source, copy)
-    if (rows := source.parent / "rows").is_dir():  # stored rows of long sweeps
-        shutil.copytree(rows, copy.parent / "rows")
-    settings = {"SMDTHEORY_FAST": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, copy.name],
-        cwd=copy.parent,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    drawn = sorted(path.name for path in tmp_path.glob("runs/fast/*"))
-    assert drawn == [path.name for path in FIGURES if path.name.startswith(source.stem)]
+def test_runs_in_fast_mode_and_draws_the_figures_there_are(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    drawn = draw(source, tmp_path, fast=True)
+    assert [path.name for path in drawn] == [
+        path.name for path in FIGURES if path.name.startswith(source.stem)
+    ]
+    for path in drawn:
+        assert path.suffix == ".pdf" or not read_numbers(path).empty
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notebooks", "runs"]
 
 

@@ -21,6 +21,7 @@ apart without colour. :func:`save` writes PNG and PDF.
 """
 
 from smdtheory.plots.chain import error_along_chain, error_map, mmse_staircase
+from smdtheory.plots.drawing import Drawing, read_numbers, save
 from smdtheory.plots.grids import grid_comparison, steps_against_error
 from smdtheory.plots.images import (
     draws_by_arm,
@@ -38,7 +39,7 @@ from smdtheory.plots.steps import (
     error_against_steps,
     global_error_against_steps,
 )
-from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, save, style
+from smdtheory.plots.style import COLORS, COLUMN, LOOKS, PAGE, Look, looks, style
 from smdtheory.plots.thin import error_against_std
 from smdtheory.plots.toy import learned_grid
 from smdtheory.plots.worst import worst_case
@@ -48,6 +49,7 @@ __all__ = [
     "COLUMN",
     "LOOKS",
     "PAGE",
+    "Drawing",
     "Look",
     "deviation_against_steps",
     "draws_by_arm",
@@ -66,6 +68,7 @@ __all__ = [
     "posterior_beside_models",
     "posterior_contours",
     "quantities_against_steps",
+    "read_numbers",
     "save",
     "steps_against_error",
     "style",

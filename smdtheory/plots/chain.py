@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
+from smdtheory.plots.drawing import Drawing, some, stacked
 from smdtheory.plots.frame import (
     Array,
     canvas,
@@ -59,7 +59,7 @@ def error_along_chain(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """Local error M_t against t, or against the SNR at t: one line for each denoiser, log scale.
 
     A line stops where M_t is within its uncertainty or within rounding of zero; a denoiser for
@@ -92,13 +92,15 @@ def error_along_chain(
         raise ValueError(f"uncertainty names denoisers that errors lacks: {', '.join(unknown)}")
     x = np.arange(length, dtype=float) if snr is None else checked_snr(snr, length)
     fig, (ax,) = canvas(width, 0.62 * width if width < 5 else 0.45 * width)
-    ends, zeros, drawn = [], [], []
+    ends, zeros, drawn, noted = [], [], [], []
     for rank, (name, look) in enumerate(looks(values).items()):
         value = values[name][1:]
         label = f"uncertainty[{name!r}]"
         error = not_negative(label, numbers(label, bands.get(name, np.zeros(length)), (length,)))[
             1:
         ]
+        half = {"value_error": error} if name in bands else {}
+        noted.append({"arm": name, "t": np.arange(1, length), "value": value} | half)
         finite = np.isfinite(value)
         clear = finite & (value > np.maximum(error, ROUNDING))
         if not clear.any():
@@ -118,7 +120,7 @@ def error_along_chain(
     ax.set_ylabel(ylabel)
     log_axis(ax, drawn, zeros)
     label_ends(ax, ends)
-    return finish(fig, title, subtitle)
+    return finish(fig, title, subtitle, numbers=stacked(noted))
 
 
 @style()
@@ -130,7 +132,7 @@ def error_map(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """The error M[s, t] of one jump from t to s, for every pair, in colour on a log scale.
 
     Args:
@@ -191,7 +193,10 @@ def error_map(
     bar = fig.colorbar(mesh, ax=ax, aspect=25, pad=0.02, extend=below, extendfrac=0.03)
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label(f"$M[s, t]$ (nats), {looks([family])[family].label}")
-    return finish(fig, title, subtitle)
+    kept = some(size)
+    s, t = (index.ravel() for index in np.meshgrid(kept, kept, indexing="ij"))
+    noted = {"s": s[s < t], "t": t[s < t], "value": square[s[s < t], t[s < t]]}
+    return finish(fig, title, subtitle, numbers=stacked([noted]))
 
 
 def _snr_cells(snr: Array) -> tuple[Array, Array, Array]:
@@ -220,7 +225,7 @@ def mmse_staircase(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """The ``fixed_small`` error as the area between a staircase and the MMSE curve below it.
 
     Step t holds mmse(SNR_t) from SNR_t to SNR_{t-1}, and twice M_t^fixed_small is the area left
@@ -295,4 +300,10 @@ def mmse_staircase(
     ax.set_xlabel("signal-to-noise ratio γ")
     height = "γ · mmse(γ)" if scale == "log" else "mmse(γ)"
     ax.set_ylabel(f"{height}, area in nats")
-    return finish(fig, title, subtitle, handles)
+    kept = some(len(x))
+    noted: list[dict[str, object]] = [
+        {"of": "mmse", "snr": x[kept], "value": curve[kept]},
+        {"of": "mmse on the grid", "snr": levels[1:], "value": held[1:]},
+        {"of": "total", "value": [] if total is None else [total]},
+    ]
+    return finish(fig, title, subtitle, handles, numbers=stacked(noted))

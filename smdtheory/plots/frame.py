@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from numpy.typing import ArrayLike, NDArray
 
+from smdtheory.plots.drawing import Drawing
 from smdtheory.plots.style import INK, LOOKS, SMALL, Look
 
 Array = NDArray[np.float64]
@@ -156,7 +157,7 @@ def chain_numbers(data: Mapping[str, ArrayLike], name: str) -> dict[str, Array]:
 
 def canvas(
     width: float, height: float, rows: int = 1, columns: int = 1, *, share: bool = False
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Drawing, list[Axes]]:
     """A new figure, known to no pyplot, and its axes row by row; call it inside ``style()``.
 
     Raises:
@@ -168,21 +169,29 @@ def canvas(
     """
     if not 2 <= width <= 20:
         raise ValueError(f"width is in inches and lies between 2 and 20; received {width}")
-    fig = Figure(figsize=(width, height), layout="constrained")
+    fig = Drawing(figsize=(width, height), layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     return fig, list(axes.flat)
 
 
 def finish(
-    fig: Figure, title: str | None, subtitle: str | None, handles: Sequence[Artist] = ()
-) -> Figure:
+    fig: Drawing,
+    title: str | None,
+    subtitle: str | None,
+    handles: Sequence[Artist] = (),
+    *,
+    numbers: pd.DataFrame | None = None,
+) -> Drawing:
     """Put title, subtitle and legend above the axes, making the figure taller by what they take.
+
+    ``numbers`` are what the axes show (:class:`Drawing`).
 
     Example:
         >>> fig, _ = canvas(3.4, 2.0)
         >>> bool(finish(fig, "a claim", "d = 1").get_size_inches()[1] > 2)
         True
     """
+    fig.numbers = numbers
     for ax in fig.axes:
         ax.tick_params(which="both", labelsize=SMALL, width=0.5, color=INK, labelcolor=INK)
         ax.tick_params(which="major", length=3)
@@ -240,7 +249,7 @@ def wrapped(text: str, size: float, width: float, weight: str = "normal") -> str
     return "\n".join(lines)
 
 
-def _inches(fig: Figure, artist: Artist) -> tuple[float, float]:
+def _inches(fig: Drawing, artist: Artist) -> tuple[float, float]:
     box = artist.get_window_extent()
     return box.width / fig.dpi, box.height / fig.dpi
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import (
     canvas,
     finish,
@@ -16,7 +17,7 @@ from smdtheory.plots.frame import (
     one_for_each,
     with_columns,
 )
-from smdtheory.plots.style import INK, LOOKS, PAGE, SMALL, looks, style
+from smdtheory.plots.style import COLUMN, INK, LOOKS, SMALL, looks, style
 
 STEPS = ("arm", "error", "steps_needed", "steps_estimated")
 LEVELS = ("grid", "arm", "t", "snr")
@@ -29,8 +30,8 @@ def steps_against_error(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """Steps needed against the error, log-log, and the estimate over what is needed beside it.
 
     Args:
@@ -56,7 +57,7 @@ def steps_against_error(
         'estimate / steps needed'
     """
     table = _checked(rows, STEPS, ("arm", "error"), ("error", "steps_needed", "steps_estimated"))
-    fig, (left, right) = canvas(width, 0.4 * width, 1, 2)
+    fig, (left, right) = _pair(width, 0.4 * width if width >= 5 else 0.72 * width)
     ends = []
     for arm, look in looks(_ordered(table)).items():
         own = table[table["arm"] == arm].sort_values("error", ascending=False)
@@ -94,7 +95,7 @@ def steps_against_error(
         right.set_ylim(min(low, 1) / 1.15, max(high, 1) * 1.15)
         right.set_yticks(marks[(marks >= min(low, 1) / 1.15) & (marks <= max(high, 1) * 1.15)])
     label_ends(left, ends)
-    return finish(fig, title, subtitle)
+    return finish(fig, title, subtitle, numbers=columns_of(table, STEPS))
 
 
 @style()
@@ -104,8 +105,8 @@ def grid_comparison(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """Where each grid has its levels, and beside it ΣM on it, by family.
 
     Levels far below where most grids end are counted at the edge, not drawn.
@@ -136,15 +137,14 @@ def grid_comparison(
     """
     places = _checked(levels, LEVELS, ("grid", "arm", "t"), ("snr",))
     table = _checked(sums, SUMS, ("grid", "arm"), ("M_sum",))
-    rows = list(dict.fromkeys(zip(places["grid"], places["arm"].astype(object), strict=True)))
+    rows = list(dict.fromkeys(zip(places["grid"], _named(places["arm"]), strict=True)))
     names = list(dict.fromkeys(table["grid"]))
-    count = max(len(rows), len(names))
-    fig, (left, right) = canvas(width, 0.6 + 0.19 * count, 1, 2)
+    fig, (left, right) = _pair(width, 0.6 + 0.19 * len(rows), 0.6 + 0.19 * len(names))
     known = looks(_ordered(table))
     lowest = float(np.median(places.groupby(["grid"])["snr"].min())) / 10
     for place, (grid, arm) in enumerate(rows):
-        own = places[(places["grid"] == grid) & (places["arm"].astype(object).isin([arm]))]
-        look = LOOKS.get(str(arm))
+        own = places[(places["grid"] == grid) & (_named(places["arm"]) == arm)]
+        look = LOOKS.get(arm)
         snr = own["snr"].to_numpy(dtype=float)
         left.plot([snr.min(), snr.max()], [place] * 2, color="#D9D9D9", lw=0.7, zorder=0.5)
         left.plot(
@@ -190,7 +190,22 @@ def grid_comparison(
         )
         for look in known.values()
     ]
-    return finish(fig, title, subtitle, handles)
+    noted = pd.concat([columns_of(places, LEVELS), columns_of(table, SUMS)])
+    return finish(fig, title, subtitle, handles, numbers=noted)
+
+
+def _pair(width: float, *heights: float) -> tuple[Drawing, list[Axes]]:
+    """Two axes, side by side on a page, one below the other in a column."""
+    if width >= 5:
+        return canvas(width, max(heights), 1, 2)
+    first, second = heights[0], heights[-1]
+    fig = Drawing(figsize=(width, first + second), layout="constrained")
+    return fig, list(fig.subplots(2, 1, height_ratios=[first, second]))
+
+
+def _named(arms: pd.Series) -> pd.Series:
+    """Names, empty where there is none."""
+    return arms.astype(object).where(arms.notna(), "")
 
 
 def _ordered(table: pd.DataFrame) -> list[str]:

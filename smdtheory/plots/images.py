@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from smdtheory.plots.drawing import Drawing, columns_of, some, stacked
 from smdtheory.plots.frame import (
     by_arm,
     canvas,
@@ -35,7 +35,7 @@ def quantities_against_steps(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = PAGE,
-) -> Figure:
+) -> Drawing:
     """Quantities against T, log-log, a panel for each and a line for each arm.
 
     What is not positive is left out; an error bar that reaches 0 ends at the edge.
@@ -95,7 +95,8 @@ def quantities_against_steps(
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in arms.values()]
-    return finish(fig, title, subtitle, handles)
+    noted = columns_of(rows, PANELS)
+    return finish(fig, title, subtitle, handles, numbers=noted)
 
 
 @style()
@@ -106,7 +107,7 @@ def draws_by_arm(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = PAGE,
-) -> Figure:
+) -> Drawing:
     """Images that denoisers draw, a row for each, from few steps on the left to many on the right.
 
     Args:
@@ -150,7 +151,10 @@ def draws_by_arm(
             ax.axvline(place * group - 0.5, color="white", lw=2.5)
     axes[-1].set_xticks([group * (place + 0.5) for place in range(len(steps))])
     axes[-1].set_xticklabels([f"T = {T}" for T in steps])
-    return finish(fig, title, subtitle)
+    noted = [
+        {"arm": arm, "value": array.ravel()[some(array.size)]} for arm, array in arrays.items()
+    ]
+    return finish(fig, title, subtitle, numbers=stacked(noted))
 
 
 @style()
@@ -160,7 +164,7 @@ def forecast_against_measured(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """What theory forecasts against what was measured, a panel for each soft mixture.
 
     A line for each Gaussian that it gains on, a marker for each T. Both axes are linear up to 1 and
@@ -217,4 +221,5 @@ def forecast_against_measured(
         ax.set_ylabel("gain measured (nats)")
         ax.set_title(looks([soft])[soft].label, fontsize=SMALL, loc="left")
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in known.values()]
-    return finish(fig, title, subtitle, handles)
+    noted = columns_of(rows, FORECAST)
+    return finish(fig, title, subtitle, handles, numbers=noted)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import canvas, finish, numbers, one_for_each, with_columns
-from smdtheory.plots.style import PAGE, SMALL, looks, style
+from smdtheory.plots.style import COLUMN, SMALL, looks, style
 
 COLUMNS = ("arm", "modes", "ratio", "steps_needed", "searched")
 
@@ -22,8 +22,8 @@ def phase_diagram(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """Steps needed for an error, log-log; a panel for each number of modes, a line for each family.
 
     A family that does not get there is drawn as a triangle at the top edge, where its line ends.
@@ -84,7 +84,8 @@ def phase_diagram(
         looked = int(table.loc[table["steps_needed"].isna(), "searched"].max())
         note = f"filled, at the top: not within {looked} steps"
         handles.append(Line2D([], [], ls="none", marker="v", color="#7F7F7F", label=note))
-    return finish(fig, title, subtitle, handles)
+    noted = columns_of(table, COLUMNS)
+    return finish(fig, title, subtitle, handles, numbers=noted)
 
 
 def _axes(ax: Axes, ratios: np.ndarray, high: float) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from numpy.typing import ArrayLike
 
-from smdtheory.plots.frame import Array, canvas, finish, numbers, wrapped
-from smdtheory.plots.style import COLUMN, PAGE, SMALL, TRUTH, Look, looks, style
+from smdtheory.plots.drawing import Drawing, some, stacked
+from smdtheory.plots.frame import canvas, finish, numbers, wrapped
+from smdtheory.plots.style import COLUMN, SMALL, TRUTH, Look, looks, style
 
 LEVELS = 0.01, 0.05, 0.15, 0.4, 0.7, 1.0
 """Contours of a density in d = 2, as shares of its peak."""
+COARSE = 9
+"""Places along each coordinate at which a density in d = 2 is noted."""
 NO_BREAK = "\N{NO-BREAK SPACE}"
 GREYS = LinearSegmentedColormap.from_list("truth", ["#E2E2E2", "#6F6F6F"])
 
@@ -29,7 +32,7 @@ def _small_multiples(
     errors: Mapping[str, ArrayLike] | None,
     size: tuple[float, float],
     labels: tuple[str, str],
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Drawing, list[Axes]]:
     """``count`` panels of (width, aspect), headed by their errors; only outer axes have labels."""
     width, aspect = size
     if panels is not None and len(panels) != count:
@@ -61,6 +64,14 @@ def _small_multiples(
     return fig, axes[:count]
 
 
+def _divergences(errors: Mapping[str, ArrayLike] | None, count: int) -> list[dict[str, Any]]:
+    """The numbers written above the panels."""
+    return [
+        {"panel": range(count), "arm": name, "of": "KL", "value": np.reshape(value, count)}
+        for name, value in (errors or {}).items()
+    ]
+
+
 def _two_digits(value: float) -> str:
     """Two significant digits, the last of them also where it is 0, as in 0.70."""
     return f"{value:#.2g}".removesuffix(".")
@@ -83,7 +94,7 @@ def posterior_against_gaussians(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """The density q(x_s | x_t) in d = 1 and those of denoisers; one panel for each x_t.
 
     Args:
@@ -130,7 +141,14 @@ def posterior_against_gaussians(
             ax.plot(places, curve, markevery=marks, **look.drawn() | {"markersize": 3.0})
     axes[0].set_xlim(places[0], places[-1])
     axes[0].set_ylim(0, 1.05 * peak)
-    return finish(fig, title, subtitle, _handles(known))
+    kept = some(len(places))
+    noted = [
+        {"panel": place, "arm": name, "x": places[kept], "value": table[place][kept]}
+        for name, table in {"posterior": truth, **curves}.items()
+        for place in range(count)
+    ]
+    noted += _divergences(errors, count)
+    return finish(fig, title, subtitle, _handles(known), numbers=stacked(noted))
 
 
 @style()
@@ -145,7 +163,7 @@ def posterior_contours(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """The density q(x_s | x_t) in d = 2 as contours, with Gaussians as 1- and 2-sigma ellipses.
 
     Contours lie at the shares :data:`LEVELS` of each panel's peak.
@@ -206,7 +224,14 @@ def posterior_contours(
             ax.plot(*centre[:, None], **look.drawn())
         ax.set_aspect("equal")
         ax.set(xlim=across[[0, -1]], ylim=up[[0, -1]])
-    return finish(fig, title, subtitle, _handles(known))
+    noted = [
+        {"panel": place, "arm": name, "of": of, "value": part[place].ravel()}
+        for name, (centre, variances, axes_of) in moments.items()
+        for of, part in (("mean", centre), ("variance along the axes", variances))
+        for place in range(count)
+    ]
+    noted += _divergences(errors, count)
+    return finish(fig, title, subtitle, _handles(known), numbers=stacked(noted))
 
 
 @style()
@@ -220,19 +245,19 @@ def posterior_beside_models(
     errors: Mapping[str, ArrayLike] | None = None,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """The density of a posterior in d = 2 and those of denoisers, of any shape, side by side.
 
-    A line of panels for each x_t: the posterior on the left, then the denoisers, over the outline
-    of the posterior. Contours lie at the shares :data:`LEVELS` of each panel's own peak.
+    A column of panels for each x_t: the posterior on top, then the denoisers, over the outline of
+    the posterior. Contours lie at the shares :data:`LEVELS` of each panel's own peak.
 
     Args:
         x: (n,) places along the first coordinate.
         y: (m,) places along the second.
         posterior: (m, n) or (P, m, n), the true density: rows follow ``y``, columns ``x``.
         densities: the same by denoiser.
-        panels: P names of the lines, such as the values of x_t.
+        panels: P headings of the columns, such as the values of x_t.
         errors: KL divergences in nats by denoiser, (P,), written above the panels.
         title: the claim, above the axes.
         subtitle: what was measured: mixture, d, T, t, schedule.
@@ -262,48 +287,44 @@ def posterior_beside_models(
         if not (table.max(axis=(1, 2)) > 0).all():
             raise ValueError(f"the density of {name} must be positive somewhere in every panel")
     if panels is not None and len(panels) != count:
-        raise ValueError(f"panels must hold {count} names, one a line; received {len(panels)}")
+        raise ValueError(f"panels must hold {count} headings, one a column; received {len(panels)}")
     if unknown := sorted(set(errors or {}) - set(known)):
         raise ValueError(f"errors names denoisers that are not drawn: {', '.join(unknown)}")
     notes = {
         name: numbers(f"errors[{name!r}]", value, (count,), stack=True)
         for name, value in (errors or {}).items()
     }
-    columns = 1 + len(known)
-    side = (width - 0.5) / columns  # what ticks and names leave
-    heads = [_headings(known, notes, place, side - 0.15) for place in range(count)]
-    above = sum(0.13 * max(head.count("\n") + bool(head) for head in line) for line in heads)
-    fig, axes = canvas(width, count * (side + 0.08) + above + 0.2, count, columns, share=True)
+    side = min((width - 0.55) / count, 1.7)  # what ticks and names leave
+    lines = 1 + len(known)
+    height = lines * (side + 0.22 if notes else side + 0.06) + 0.3
+    fig, axes = canvas(width, height, lines, count, share=True)
     fig.set_layout_engine("compressed")
-    for place in range(count):
-        first, *others = line = axes[place * columns : (place + 1) * columns]
-        levels = truth[place].max() * np.array(LEVELS)
-        first.contourf(across, up, truth[place], levels, cmap=GREYS)
-        if panels:
-            first.set_ylabel(wrapped(panels[place], SMALL, 0.9 * side), size=SMALL)
-        for ax, (name, look) in zip(others, known.items(), strict=True):
-            ax.contour(across, up, truth[place], levels[2:3], colors=TRUTH, linewidths=0.5)
-            density, shades = maps[name][place], _shades(look.color)
-            ax.contourf(across, up, density, density.max() * np.array(LEVELS), cmap=shades)
-        for ax, heading in zip(line, heads[place], strict=True):
-            ax.set_title(heading, size=SMALL)
+    for line, name in enumerate(["", *known]):
+        label = known[name].label if name else "posterior"
+        axes[line * count].set_ylabel(wrapped(label, SMALL, side), size=SMALL)
+        for place in range(count):
+            ax, levels = axes[line * count + place], truth[place].max() * np.array(LEVELS)
+            if not name:
+                ax.contourf(across, up, truth[place], levels, cmap=GREYS)
+                ax.set_title(panels[place] if panels else "", size=SMALL)
+            else:
+                ax.contour(across, up, truth[place], levels[2:3], colors=TRUTH, linewidths=0.5)
+                density, shades = maps[name][place], _shades(known[name].color)
+                ax.contourf(across, up, density, density.max() * np.array(LEVELS), cmap=shades)
+                if name in notes:
+                    ax.set_title(f"KL {_two_digits(notes[name][place])} nats", size=SMALL)
             ax.set_aspect("equal")
             ax.set(xlim=across[[0, -1]], ylim=up[[0, -1]])
             ax.locator_params(nbins=3)
-    return finish(fig, title, subtitle)
-
-
-def _headings(
-    known: Mapping[str, Look], errors: Mapping[str, Array], place: int, width: float
-) -> list[str]:
-    """What stands above a line of panels: names above the first, errors above all."""
-    found = ["posterior" if place == 0 else ""]
-    for name, look in known.items():
-        words = [look.label] if place == 0 else []
-        if name in errors:
-            words.append(f"KL {_two_digits(errors[name][place])} nats")
-        found.append("\n".join(wrapped(text, SMALL, width) for text in words))
-    return found
+    kept = np.ix_(some(len(up), COARSE), some(len(across), COARSE))
+    noted = [
+        {"panel": place, "arm": "posterior", "of": "density", "value": truth[place][kept].ravel()}
+        for place in range(count)
+    ]
+    for part in _divergences(errors, count):  # learned: they hold to the two digits shown
+        digit = 10 ** np.floor(np.log10(np.abs(part["value"]) + np.finfo(float).tiny) - 1)
+        noted.append(part | {"value_error": digit / 2})
+    return finish(fig, title, subtitle, numbers=stacked(noted))
 
 
 def _shades(color: str) -> LinearSegmentedColormap:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
+from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import (
     by_arm,
     canvas,
@@ -24,7 +24,7 @@ from smdtheory.plots.frame import (
     with_columns,
 )
 from smdtheory.plots.scales import ROUNDING, decades, log_axis, zero_within
-from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, TRUTH, looks, style
+from smdtheory.plots.style import COLUMN, INK, SMALL, TRUTH, looks, style
 
 SUM = ("arm", "steps", "M_sum", "M_sum_error")
 GLOBAL = ("global_lower", "global_upper")
@@ -81,7 +81,7 @@ def error_against_steps(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """ΣM_t, or the global error, against T by arm, log-log, with error bars.
 
     A value within its error of zero, or within rounding, is drawn in the strip below the axis if it
@@ -138,7 +138,8 @@ def error_against_steps(
     ax.set_ylabel(QUANTITIES[quantity])
     log_axis(ax, drawn, zeros)
     label_ends(ax, ends)
-    return finish(fig, title, subtitle)
+    noted = columns_of(rows, ("arm", "steps", quantity, f"{quantity}_error"))
+    return finish(fig, title, subtitle, numbers=noted)
 
 
 @style()
@@ -147,8 +148,8 @@ def global_error_against_steps(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """The interval that holds the global error against T, log-log; one panel for each arm.
 
     The band runs from ``global_lower`` to ``global_upper``; where its lower end is zero or within
@@ -211,7 +212,7 @@ def global_error_against_steps(
         Patch(facecolor=TRUTH, alpha=0.5, label="interval of the global error"),
         Line2D([], [], color=INK, lw=1.0, ls="--", marker="o", mfc="white", label="Σ$_t$ $M_t$"),
     ]
-    return finish(fig, title, subtitle, handles)
+    return finish(fig, title, subtitle, handles, numbers=columns_of(rows, SUM + GLOBAL))
 
 
 @style()
@@ -220,8 +221,8 @@ def deviation_against_steps(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """|measured / predicted − 1| against T by family, log-log; one panel for each mixture.
 
     Open markers: measured above predicted. Filled ones: below. The thin line falls like 1/T.
@@ -285,4 +286,4 @@ def deviation_against_steps(
     for label, fill in (("measured is above", "white"), ("below", INK)):
         handles.append(Line2D([], [], ls="", marker="o", color=INK, mfc=fill, label=label))
     handles.append(Line2D([], [], color=TRUTH, lw=0.8, label="1/T"))
-    return finish(fig, title, subtitle, handles)
+    return finish(fig, title, subtitle, handles, numbers=columns_of(rows, RATIO))

@@ -1,20 +1,18 @@
-"""The looks of the denoisers, the settings of every figure, and how a figure is saved."""
+"""The looks of the denoisers, and the settings of every figure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
 import seaborn as sns
-from matplotlib.figure import Figure
 
 Dash = tuple[float, tuple[float, ...]] | Literal["-"]
 
-COLUMN = 3.4
+COLUMN = 3.3
 """Width of one text column, in inches."""
 PAGE = 7.0
 """Width of two text columns, in inches."""
@@ -158,26 +156,3 @@ def style() -> Iterator[None]:
     }
     with mpl.rc_context(changes):
         yield
-
-
-def save(fig: Figure, path_stem: str | Path) -> tuple[Path, Path]:
-    """Write ``path_stem.png`` (200 dots an inch) and ``path_stem.pdf``; same figure, same bytes.
-
-    Args:
-        fig: what to write.
-        path_stem: the path without its ending; missing folders are made.
-
-    Returns:
-        The two paths.
-
-    Example:
-        >>> import tempfile
-        >>> [path.name for path in save(Figure(), f"{tempfile.mkdtemp()}/new/chain")]
-        ['chain.png', 'chain.pdf']
-    """
-    png, pdf = Path(f"{path_stem}.png"), Path(f"{path_stem}.pdf")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    with style():
-        fig.savefig(png, dpi=200, metadata={"Software": None})
-        fig.savefig(pdf, dpi=200, metadata=dict.fromkeys(("Creator", "Producer", "CreationDate")))
-    return png, pdf

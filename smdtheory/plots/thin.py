@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import (
     Array,
     by_arm,
@@ -21,7 +21,7 @@ from smdtheory.plots.frame import (
     with_columns,
 )
 from smdtheory.plots.scales import decades, powers
-from smdtheory.plots.style import PAGE, looks, style
+from smdtheory.plots.style import COLUMN, looks, style
 
 COLUMNS = ("panel", "arm", "std", "value", "error")
 
@@ -35,8 +35,8 @@ def error_against_std(
     *,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """Errors against the std of the modes, thin modes to the right; one panel for each quantity.
 
     Over log std an error that grows like log 1/std is a straight line, which is why a panel is
@@ -90,7 +90,8 @@ def error_against_std(
         ax.set_ylabel(panel)
         _axes(ax, stds, *column_numbers(here, "value", "error"))
     handles: list[Artist] = [Line2D([], [], **look.drawn()) for look in arms.values()]
-    return finish(fig, title, subtitle, handles)
+    noted = columns_of(rows, COLUMNS)
+    return finish(fig, title, subtitle, handles, numbers=noted)
 
 
 def _axes(ax: Axes, stds: Array, value: Array, error: Array) -> None:

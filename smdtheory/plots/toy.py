@@ -17,9 +17,10 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
-from smdtheory.plots.frame import Array, finish, not_negative, numbers
+from smdtheory.plots.drawing import Drawing, columns_of
+from smdtheory.plots.frame import Array, finish, not_negative, numbers, wrapped
 from smdtheory.plots.steps import checked_rows
-from smdtheory.plots.style import PAGE, SMALL, TRUTH, Look, looks, style
+from smdtheory.plots.style import COLUMN, PAGE, SMALL, TRUTH, Look, looks, style
 
 SUM = ("arm", "training_steps", "steps", "M_sum", "M_sum_error")
 QUALITY = ("modes_covered", "on_a_mode", "energy_distance", "energy_distance_error")
@@ -38,9 +39,11 @@ def learned_grid(
     watched: int,
     title: str | None = None,
     subtitle: str | None = None,
-    width: float = PAGE,
-) -> Figure:
+    width: float = COLUMN,
+) -> Drawing:
     """Samples above; below, Σ M_t against T and against training steps, beside the floors.
+
+    On a page the data have a panel of their own; in a column only the circles tell where they are.
 
     Args:
         rows: one row for each arm, number of training steps and T, with the columns ``arm``,
@@ -81,15 +84,17 @@ def learned_grid(
         raise ValueError("samples must hold at least one T; received an empty mapping")
     arms = looks(samples[counts[0]])
     known = looks([*dict.fromkeys(learned["arm"]), *dict.fromkeys(floors["arm"])])
-    if not 4 <= width <= 20:
-        raise ValueError(f"width is in inches and lies between 4 and 20; received {width}")
-    columns = len(counts) + 1
-    side = width / columns
-    above, beneath = len(arms) * (side + 0.3), 0.32 * width
-    fig = Figure(figsize=(width, above + beneath), layout="constrained")
+    if not 3 <= width <= 20:
+        raise ValueError(f"width is in inches and lies between 3 and 20; received {width}")
+    narrow = width < 5  # the data have no panel of their own, and notes take more lines
+    side = (width - 0.2 * narrow) / (len(counts) + (not narrow))
+    above = len(arms) * (side + (0.62 if narrow else 0.3))
+    beneath = (0.62 if narrow else 0.32) * width
+    fig = Drawing(figsize=(width, above + beneath), layout="constrained")
     outer = fig.add_gridspec(2, 1, height_ratios=[above, beneath])
-    _panels(fig, outer[0], arms, samples, data, numbers("centres", centres, ("K", 2)), radius,
-            pd.concat([longest, rows[rows["arm"] == "data"]]))  # fmt: skip
+    shown = pd.concat([longest, rows[rows["arm"] == "data"]])
+    places = numbers("centres", centres, ("K", 2))
+    _panels(fig, outer[0], arms, samples, None if narrow else data, places, radius, shown)
     below = outer[1].subgridspec(1, 2, wspace=0.04)
     left = fig.add_subplot(below[0])
     right = fig.add_subplot(below[1])
@@ -109,14 +114,15 @@ def learned_grid(
                 raise ValueError(f"rows must hold {arm} at T = {watched}, which is watched")
             right.axhline(float(value.iloc[0]), **_thin(known[arm]))
     left.set_ylim(bottom=0)
-    left.set_ylabel("sum of local errors Σ$_t$ $M_t$ (nats)")
-    right.set_ylabel(f"Σ$_t$ $M_t$ at T = {watched} (nats)")
+    left.set_ylabel(f"{'' if narrow else 'sum of local errors '}Σ$_t$ $M_t$ (nats)")
+    right.set_ylabel(f"{'' if narrow else 'Σ$_t$ $M_t$ '}at T = {watched} (nats)")
     for ax in (left, right):
         ax.grid(axis="y", color="#E6E6E6", lw=0.5)
     _ticks(left, sorted({int(T) for T in longest["steps"]}))
     _ticks(right, sorted({int(n) for n in trained["training_steps"]}))
     left.set_xlabel("number of steps T")
-    right.set_xlabel("training steps, each point a training of its own")
+    steps = "training steps, each point a training of its own"
+    right.set_xlabel(wrapped(steps, 8, 0.42 * width))
     handles: list[Artist] = []
     for arm, look in known.items():
         drawn = look.drawn() if arm in over else _thin(look)
@@ -124,7 +130,8 @@ def learned_grid(
         handles.append(Line2D([], [], **drawn | {"label": name}))
     ring = Line2D([], [], color=TRUTH, lw=0, marker="o", mfc="none", mew=0.5, ms=5,
                   label="two std of a mode")  # fmt: skip
-    return finish(fig, title, subtitle, [*handles, ring])
+    noted = columns_of(rows, SUM + QUALITY)
+    return finish(fig, title, subtitle, [*handles, ring], numbers=noted)
 
 
 def _checked(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -146,52 +153,55 @@ def _checked(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _panels(
-    fig: Figure,
+    fig: Drawing,
     place: SubplotSpec,
     arms: Mapping[str, Look],
     samples: Mapping[int, Mapping[str, ArrayLike]],
-    data: ArrayLike,
+    data: ArrayLike | None,
     centres: Array,
     radius: float,
     rows: pd.DataFrame,
 ) -> None:
-    """A row of samples for each arm and a column for each T; the data on the left."""
-    counts = sorted(samples)
-    grid = GridSpecFromSubplotSpec(2 * len(arms), len(counts) + 1, place, wspace=0.03, hspace=0.02)
-    truth = fig.add_subplot(grid[len(arms) - 1 : len(arms) + 1, 0])
-    _cloud(truth, numbers("data", data, ("n", 2)), "#4D4D4D", centres, radius)
-    truth.set_title("data")
-    if len(found := rows[rows["arm"] == "data"]):
-        _note(truth, found.iloc[0], len(centres))
+    """A row of samples for each arm and a column for each T; the data, if given, on the left."""
+    counts, first = sorted(samples), int(data is not None)
+    size = 2 * len(arms), len(counts) + first
+    grid = GridSpecFromSubplotSpec(*size, place, wspace=0.03, hspace=0.02)
+    if data is not None:
+        truth = fig.add_subplot(grid[len(arms) - 1 : len(arms) + 1, 0])
+        _cloud(fig, truth, numbers("data", data, ("n", 2)), "#4D4D4D", centres, radius)
+        truth.set_title("data")
+        if len(found := rows[rows["arm"] == "data"]):
+            _note(truth, found.iloc[0], len(centres), "; ")
     for line, (arm, look) in enumerate(arms.items()):
-        for column, T in enumerate(counts, 1):
+        for column, T in enumerate(counts, first):
             ax = fig.add_subplot(grid[2 * line : 2 * line + 2, column])
             if arm not in samples[T]:
                 raise ValueError(f"samples must hold the same arms for each T; T = {T} lacks {arm}")
             points = numbers(f"samples[{T}][{arm!r}]", samples[T][arm], ("n", 2))
-            _cloud(ax, points, look.color, centres, radius)
+            _cloud(fig, ax, points, look.color, centres, radius)
             if line == 0:
                 ax.set_title(f"T = {T}")
-            if column == 1:
+            if column == first:
                 ax.set_ylabel(look.label)
             row = rows[(rows["arm"] == arm) & (rows["steps"] == T)]
             if row.empty:
                 raise ValueError(f"rows must hold what samples hold; {arm} at T = {T} is missing")
-            _note(ax, row.iloc[0], len(centres))
+            _note(ax, row.iloc[0], len(centres), "; " if first else "\n")
 
 
-def _note(ax: Axes, row: pd.Series, modes: int) -> None:
+def _note(ax: Axes, row: pd.Series, modes: int, between: str) -> None:
     """Write below a panel how good its samples are."""
     covered, share, distance, error = (row[name] for name in QUALITY)
     ax.set_xlabel(
-        f"{covered} of {modes} modes; {100 * share:.0f} % on one\n"
-        f"energy distance {distance:.3f} ± {error:.3f}",
+        f"{covered} of {modes} modes{between}{100 * share:.0f} % on one\n"
+        f"energy distance{' ' if between == '; ' else between}{distance:.3f} ± {error:.3f}",
         size=SMALL, labelpad=2,
     )  # fmt: skip
 
 
-def _cloud(ax: Axes, points: Array, color: str, centres: Array, radius: float) -> None:
+def _cloud(fig: Figure, ax: Axes, points: Array, color: str, centres: Array, radius: float) -> None:
     size, reach = 1.6 * (CROWD / max(len(points), CROWD)) ** 0.5, np.abs(centres).max() + 4 * radius
+    size *= min(1.0, fig.get_figwidth() / PAGE)
     ax.add_collection(
         PatchCollection([Circle((x, y), radius) for x, y in centres], facecolor="none",
                         edgecolor=TRUTH, linewidth=0.4, zorder=1)

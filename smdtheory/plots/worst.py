@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import (
     by_arm,
     canvas,
@@ -30,7 +30,7 @@ def worst_case(
     title: str | None = None,
     subtitle: str | None = None,
     width: float = COLUMN,
-) -> Figure:
+) -> Drawing:
     """M over its cap for the worst mixtures found, against r = SNR_s/SNR_t, by family.
 
     Markers are mixtures found by ascent, lines the worst lattices, the limit of many components.
@@ -92,4 +92,5 @@ def worst_case(
         Line2D([], [], color=INK, lw=1.2, label="lattice"),
         Patch(facecolor="#D9D9D9", label=f"excluded for {whose},\nsecond order"),
     ]
-    return finish(fig, title, subtitle, handles)
+    noted = columns_of(rows, COLUMNS)
+    return finish(fig, title, subtitle, handles, numbers=noted)
