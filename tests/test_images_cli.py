@@ -10,6 +10,8 @@ from commands import help_of, status_here
 
 from smdtheory.images import __main__, run
 from smdtheory.images.config import IMAGE_ARMS, ImagesConfig
+from smdtheory.images.findings import read_findings
+from smdtheory.images.summary import these
 
 QUICK = ["--steps", "2", "--batch", "8", "--every", "1", "--latents", "2", "--measured", "64",
          "--draws", "64", "--iterations", "1", "3", "--longest", "1"]  # fmt: skip
@@ -57,7 +59,7 @@ def test_a_run_is_kept_and_not_repeated(monkeypatch, capsys, tmp_path):
     assert run_here(monkeypatch, *options) == 0
     shown = capsys.readouterr().out
     for words in ("bits per dimension", "Σ M_t", "M_1", "modes covered", "share", "energy distance",
-                  "rank correlation", "best full", "In place of draws"):  # fmt: skip
+                  "rank correlation", "best full", "training images"):  # fmt: skip
         assert words in shown
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert len(rows) == 2 * len(IMAGE_ARMS)
@@ -86,6 +88,38 @@ def test_a_run_is_kept_and_not_repeated(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(run, "forecast_sum", never)
     assert run_here(monkeypatch, "report", *options) == 0
     assert pd.read_csv(tmp_path / "rows.csv").equals(rows)
+
+
+def test_findings_come_back_from_the_folder_as_they_were(monkeypatch, tmp_path):
+    options = [*QUICK, "--data", "mixture", "--components", "3", "--rank", "2", "--out", tmp_path]
+    arms = ["--arms", "gaussian", "diagonal", "soft_energy"]
+    assert run_here(monkeypatch, *options, *arms) == 0
+    found = read_findings(tmp_path)
+    assert found.dim == 64
+    assert found.counts == [1]
+    assert list(found.strips) == ["gaussian", "diagonal", "soft_energy", "training images"]
+    assert found.strips["gaussian"].dtype == "uint8"
+    best = found.means[found.means["arm"] == "best full"]
+    assert best["steps"].tolist() == [1, 3]
+    assert (best["M_sum"] > 0).all()
+    assert set(found.gained["soft"]) == {"soft_energy"}
+    again = tmp_path / "again"
+    again.mkdir()
+    found.save(again)
+    for name in ("summary.csv", "forecast.csv", "about.json"):
+        assert (again / name).read_text() == (tmp_path / name).read_text()
+    for figure in (found.errors(["gaussian", "best full"]), found.forecast(), found.draws()):
+        assert len(figure.axes) > 0
+    (again / "about.json").write_text("{}")
+    with pytest.raises(ValueError, match="findings of the image command must be in"):
+        read_findings(again)
+
+
+def test_numbers_of_steps_in_words():
+    counts = [1, 2, 3, 5, 10]
+    said = {(1, 2): "T <= 2", (5, 10): "T >= 5", (2, 3): "T = 2 to 3", (1, 3): "T = 1, T = 3"}
+    assert {chosen: these(chosen, counts) for chosen in said} == said
+    assert (these(counts, counts), these([], counts)) == ("every T", "")
 
 
 def test_more_arms_and_steps_are_added_to_what_is_there(monkeypatch, tmp_path):

@@ -26,6 +26,7 @@ def main() -> int:
 
 def _run(config: ImagesConfig) -> int:
     from smdtheory.images import report  # imports torch and pandas
+    from smdtheory.images.findings import findings_of
     from smdtheory.images.run import ImageRun
 
     run = ImageRun(config, tell=lambda text: print(text, flush=True))
@@ -33,7 +34,8 @@ def _run(config: ImagesConfig) -> int:
         run.tell = lambda text: None
         run.train()
         return DONE
-    run.tell(report.heading(run))
+    shape = "×".join(map(str, run.images.shape))
+    run.tell(f"{config.data}, {shape}, {len(run.images.train)} images to train on")
     for reason in run.images.skipped:
         run.tell(f"left out: {reason}")
     run.remember()
@@ -45,7 +47,8 @@ def _run(config: ImagesConfig) -> int:
         run.evaluate()
     if config.stage in ("all", "evaluate", "report"):
         rows = run.finished()
-        print(report.closing(run, rows, report.write(run, rows)))
+        found = findings_of(run, rows)
+        print(report.closing(config, found, report.write(config, found, rows)))
     return DONE
 
 

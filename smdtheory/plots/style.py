@@ -95,7 +95,9 @@ _OTHERS: tuple[tuple[str, Dash, str], ...] = (
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """The look of each name: its own, that of "truncated" for ``truncated_K``, or a spare one.
+    """The look of each name: its own or a spare one.
+
+    ``truncated_K`` has that of ``truncated``, and ``best FAMILY`` that of the family.
 
     Args:
         names: of families, learned denoisers, or whatever is drawn.
@@ -112,6 +114,8 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
         kind, _, count = name.rpartition("_")
         if name in LOOKS:
             found[name] = LOOKS[name]
+        elif name.startswith("best ") and name[5:] in LOOKS:
+            found[name] = replace(LOOKS[name[5:]], label=f"best {LOOKS[name[5:]].label}")
         elif kind == "truncated":
             base = LOOKS[kind]
             found[name] = replace(base, label=f"{base.label} to {count}")

@@ -1,0 +1,205 @@
+"""What a run on images found: all that its tables, sentences and figures are made of.
+
+The command leaves it in its output folder, as summary.csv, forecast.csv, draws.npz and about.json;
+:func:`read_findings` takes it from there, without the networks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from smdtheory.files import write_atomically
+from smdtheory.images.config import ImageArm
+from smdtheory.images.forecast import FAMILY_OF, compared, families_of
+from smdtheory.images.run import ImageRun
+from smdtheory.images.summary import SIGMAS, headline, panels, summary
+from smdtheory.measure.sums import ALL
+
+if TYPE_CHECKING:
+    from smdtheory.plots import Drawing
+
+PICTURED = 4
+"""Draws of each arm at each T in the picture."""
+
+DATA = "training images"
+"""In place of draws: what images of the data score, to judge draws by."""
+
+SOFT: tuple[ImageArm, ...] = ("soft_likelihood", "soft_energy")
+"""Arms whose latent is asked to do something."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Numbers of a run, averaged over trainings, and some of its draws.
+
+    Attributes:
+        about: what was measured, in a line.
+        dim: d.
+        means: a row for each arm and T: means over trainings, and half-widths of their error bars
+            in columns that end in ``_error``. Where the law of the data is known, rows of arms
+            named ``best FAMILY`` have the least ΣM_t of a Gaussian family.
+        gained: forecast and measured gains of the soft mixtures, or no rows.
+        counts: T at which images were drawn.
+        strips: for each arm pixels (h, w) or (h, w, 3), groups of draws side by side, one for each
+            of ``counts``.
+    """
+
+    about: str
+    dim: int
+    means: pd.DataFrame
+    gained: pd.DataFrame
+    counts: list[int] = field(default_factory=list)
+    strips: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write all of it.
+
+        Raises:
+            OSError: if the folder can no longer be written.
+        """
+        from io import BytesIO
+
+        packed = BytesIO()
+        np.savez_compressed(packed, allow_pickle=False, **self.strips)
+        about = {"about": self.about, "dim": self.dim, "counts": self.counts}
+        contents: dict[str, str | bytes] = {
+            "summary.csv": self.means.to_csv(index=False),
+            "forecast.csv": self.gained.to_csv(index=False) if len(self.gained) else "",
+            "draws.npz": packed.getvalue(),
+            "about.json": json.dumps(about, ensure_ascii=False),
+        }
+        for name, content in contents.items():
+            write_atomically(folder / name, content)
+        return [folder / name for name in contents]
+
+    def errors(self, arms: Sequence[str] | None = None, title: str | None = None) -> Drawing:
+        """Quantities against T, for some arms or all."""
+        from smdtheory import plots
+
+        table = self.means if arms is None else self.means[self.means["arm"].isin(arms)]
+        return plots.quantities_against_steps(
+            panels(table, self.dim), title=title or headline(self.means), subtitle=self.about
+        )
+
+    def forecast(self, title: str | None = None) -> Drawing:
+        """Forecast against measured gains."""
+        from smdtheory import plots
+
+        return plots.forecast_against_measured(
+            self.gained, title=title, subtitle=self.about, width=plots.PAGE
+        )
+
+    def draws(
+        self, arms: Sequence[str] | None = None, title: str = "What the denoisers draw"
+    ) -> Drawing:
+        """Draws of some arms or all, a row for each."""
+        from smdtheory import plots
+
+        strips = {arm: self.strips[arm] for arm in (self.strips if arms is None else arms)}
+        return plots.draws_by_arm(strips, self.counts, title=title, subtitle=self.about)
+
+
+def read_findings(folder: str | os.PathLike[str]) -> Findings:
+    """What :meth:`Findings.save` wrote.
+
+    Raises:
+        ValueError: if a file is not there, or is something else.
+    """
+    path = Path(folder)
+    try:
+        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
+        gained = (path / "forecast.csv").read_text(encoding="utf-8").strip()
+        with np.load(path / "draws.npz", allow_pickle=False) as packed:
+            strips = {arm: packed[arm] for arm in packed.files}
+        return Findings(
+            str(about["about"]),
+            int(about["dim"]),
+            pd.read_csv(path / "summary.csv"),
+            pd.read_csv(path / "forecast.csv") if gained else pd.DataFrame(),
+            [int(T) for T in about["counts"]],
+            strips,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"findings of the image command must be in {path}: summary.csv, forecast.csv, "
+            f"draws.npz and about.json; received: {error}"
+        ) from error
+
+
+def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
+    """What a run found, from its rows."""
+    config, images = run.config, run.images
+    means = summary(rows)
+    gained = _gains_forecast(run, means)
+    counts = [T for T in config.iterations if config.longest >= T]
+    return Findings(
+        f"{config.data}, {'×'.join(map(str, images.shape))}, U-Net {config.preset}, "
+        f"{config.steps} training steps of {config.batch} images, cosine schedule, "
+        f"seed {config.seed}",
+        images.dim,
+        pd.concat([means, *_references(run, means)], ignore_index=True),
+        gained,
+        counts,
+        _strips(run, counts),
+    )
+
+
+def _gains_forecast(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame:
+    """Forecast and measured gains of each of :data:`SOFT` of which there are three or more."""
+    found = []
+    for soft in SOFT:
+        counts = sorted(int(T) for T in means.loc[means["arm"] == soft, "steps"])
+        if sum(arm in FAMILY_OF for arm in run.config.arms) * len(counts) >= 3:
+            known = run.forecast(families_of(run.config.arms), counts)
+            found.append(compared(means, known, soft))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _references(run: ImageRun, means: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of what is not trained: the best Gaussians where they are known, and the data."""
+    counts, found = sorted(int(T) for T in means["steps"].unique()), []
+    if run.images.mixture is not None:
+        for family in ("isotropic", "diagonal", "full"):
+            there = [T for T in counts if family != "full" or T <= ALL]  # long chains take long
+            for (_, T), least in run.forecast([family], there).items():
+                row: dict[str, Any] = {"arm": f"best {family}", "steps": T}
+                found.append(
+                    row | {"M_sum": float(least), "M_sum_error": SIGMAS * float(least.error)}
+                )
+    if "energy_distance" in means:
+        config = run.config
+        own = run.images.draw(config.draws, torch.Generator().manual_seed(config.seed))
+        row = run.bench.compared(own)
+        row |= {name: SIGMAS * value for name, value in row.items() if name.endswith("_error")}
+        found += [{"arm": DATA, "steps": T, **row} for T in counts if config.longest >= T]
+    return [pd.DataFrame(found)] if found else []
+
+
+def _strips(run: ImageRun, counts: Sequence[int]) -> dict[str, np.ndarray]:
+    """Pixels of a few draws at each T, and of the data."""
+    from smdtheory.images.pictures import grid
+
+    config, images = run.config, run.images
+    parts: dict[str, Tensor] = {
+        arm: torch.cat([run.drawn(arm, 0, T)[:PICTURED] for T in counts])
+        for arm in config.arms
+        if counts and all(run.draws_path(arm, 0, T).is_file() for T in counts)
+    }
+    if parts:
+        generator = torch.Generator().manual_seed(config.seed)
+        parts[DATA] = images.draw(PICTURED * len(counts), generator)
+    pages = {
+        arm: grid(part.float(), images.shape, columns=len(part)).numpy()
+        for arm, part in parts.items()
+    }
+    return {arm: page[..., 0] if page.shape[-1] == 1 else page for arm, page in pages.items()}
