@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: if the folder cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")  # two hosts share pids
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -56,7 +56,8 @@ def test_everything_is_written_and_reads_back(tmp_path):
     drawn = {
         f"{name}_ring-3_cosine_seed0.{ending}" for name in figures for ending in ("png", "pdf")
     }
-    expected = {"store.json", "config.json", "rows.csv", "table.txt", "cells", "failed"} | drawn
+    folders = {"cells", "failed", "claims"}
+    expected = {"store.json", "config.json", "rows.csv", "table.txt"} | folders | drawn
     assert set(os.listdir(tmp_path)) == expected
     table = pd.read_csv(tmp_path / "rows.csv")
     pd.testing.assert_frame_equal(

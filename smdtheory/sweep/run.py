@@ -16,23 +16,16 @@ from tqdm import tqdm
 
 from smdtheory.families import LEARNED, RECIPES_VERSION
 from smdtheory.files import write_atomically
+from smdtheory.store.cell import Row
+from smdtheory.store.folder import Claim
 from smdtheory.sweep import report, trained
 from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
+from smdtheory.sweep.columns import TEXT, WHOLE
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
-from smdtheory.sweep.store import Row
+from smdtheory.sweep.pools import pool_of
 from smdtheory.truth.mixture import GaussianMixture
-
-TEXT = {
-    "shape", "schedule", "arm", "budget", "method", "global_method", "device", "version",
-    "mixture_id",
-}  # fmt: skip
-"""Columns that hold words; the others hold numbers."""
-
-WHOLE = ("modes", "dim", "seed", "repeat", "steps", "latents", "parameters", "train_steps",
-         "samples", "numerics")  # fmt: skip
-"""Of these, whole numbers; in a table with gaps they have become floats."""
 
 KEY = ("arm", "budget", "steps", "M_sum")
 
@@ -130,19 +123,30 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
 
         def failed(task: Task, error: BaseException) -> None:
             text = f"{type(error).__name__}: {error}"
-            store.add_failure(task.cell.configuration, text)
+            store.add_failure(task.cell.configuration, task.steps, text, task.cell.label)
             failures.append((task.cell.label, text))
             advance(task)
 
-        if tasks:
-            run_tasks(
-                tasks,
-                compute,
-                min(plan.config.worker_count, len(tasks)),
-                finished=finished,
-                failed=failed,
-                tick=advance,
-            )
+        def claim(task: Task) -> Claim:
+            whose = store.claim(task.cell.configuration, task.steps)
+            if whose is Claim.DONE:
+                advance(task)
+            return whose
+
+        try:
+            if tasks:
+                with pool_of(plan.config, len(tasks)) as pool:
+                    run_tasks(
+                        tasks,
+                        compute,
+                        pool,
+                        finished=finished,
+                        failed=failed,
+                        claim=claim,
+                        tick=advance,
+                    )
+        finally:
+            store.close()
     return Outcome(plan.rows, failures, _write(plan))
 
 
