@@ -281,3 +281,8 @@ def test_what_a_killed_writer_left_is_swept_out_in_time(tmp_path):
     assert not old.exists()
     assert new.exists()
     assert not store.damaged
+
+
+def test_a_row_of_other_numerics_than_its_file_is_set_aside(tmp_path):
+    path = forged(tmp_path, CELL, [{"steps": 1, "numerics": 2}])
+    assert "numerics 2 stands among those of numerics 1" in Store.open(tmp_path, 1).damaged[path]

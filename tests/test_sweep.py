@@ -188,8 +188,20 @@ def dying(task):
     return compute(task)
 
 
+def ageing(task):
+    rows = compute(task)
+    if task.cell.arm == "isotropic":
+        rows[0]["numerics"] += 1
+    return rows
+
+
 @pytest.mark.parametrize(
-    ("bad", "workers", "reason"), [(failing, 1, "came out as NaN"), (dying, 2, "process died")]
+    ("bad", "workers", "reason"),
+    [
+        (failing, 1, "came out as NaN"),
+        (dying, 2, "process died"),
+        (ageing, 1, "a row of numerics 2 stands among those of numerics 1"),
+    ],
 )
 def test_a_failing_cell_is_recorded_the_others_go_on_and_it_is_tried_again(
     tmp_path, monkeypatch, bad, workers, reason

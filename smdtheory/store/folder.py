@@ -102,8 +102,7 @@ class Store:
         try:
             work = read_work(path)
             if work.numerics == self.numerics:
-                for row in work.rows:
-                    self.check(work.cell, row)
+                self._verify(work)
                 self._know(work)
         except ValueError as error:
             if not os.path.lexists(path):
@@ -112,6 +111,15 @@ class Store:
             if set_aside:
                 with suppress(OSError):
                     os.replace(path, path.with_name(path.name + ".damaged"))
+
+    def _verify(self, work: Work) -> None:
+        for row in work.rows:
+            self.check(work.cell, row)
+            if row.get("numerics", self.numerics) != self.numerics:
+                raise ValueError(
+                    f"a row of numerics {row['numerics']!a:.20} stands among those of numerics "
+                    f"{self.numerics}"
+                )
 
     def _know(self, work: Work) -> None:
         self.rows.update({(work.key, row.get("steps")): row for row in work.rows})
@@ -155,9 +163,8 @@ class Store:
             ValueError: if a number is NaN, or a row is not what it should be.
             OSError: if the file cannot be written; what was there before stays.
         """
-        for row in rows:
-            self.check(cell, row)
         work = Work(cell, self.numerics, rows)
+        self._verify(work)
         write_atomically(self.folder / "cells" / f"{work.name}.json", work.text())
         self._know(work)
         with suppress(FileNotFoundError):

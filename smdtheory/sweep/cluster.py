@@ -13,17 +13,19 @@ Rules, each found by killing workers and schedulers:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
-from distributed import Client
+from distributed import Client, rpc
 from distributed.scheduler import KilledWorker
+from distributed.security import Security
 
 from smdtheory.families import RECIPES_VERSION
 from smdtheory.sweep.cells import NUMERICS_VERSION
@@ -145,8 +147,10 @@ def connected(address: str, most: int | None = None) -> Iterator[Cluster]:
     noise.setLevel(logging.CRITICAL)  # what it would say of a lost scheduler, this program does
     try:
         try:
+            with ThreadPoolExecutor(1) as thread:  # a notebook has a loop running in this one
+                thread.submit(asyncio.run, greet(address)).result()
             client = Client(address, timeout=CONNECT, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
+        except Exception as error:  # whatever answers there may say anything
             raise ConnectionError(
                 f"cluster must be the address of a Dask scheduler; received {address}, which does "
                 f"not answer ({type(error).__name__}). {START}"
@@ -160,6 +164,18 @@ def connected(address: str, most: int | None = None) -> Iterator[Cluster]:
                 client.close(timeout=CONNECT)  # the scheduler forgets what was in flight
     finally:
         noise.setLevel(level)
+
+
+async def greet(address: str) -> None:
+    """Ask whether there is a scheduler; ``Client`` would wait for ever for one that is silent.
+
+    Raises:
+        TimeoutError: if it does not answer in :data:`CONNECT` seconds.
+        Exception: if something else answers.
+    """
+    arguments = Security().get_connection_args("client")  # of TLS, where Dask is configured for it
+    async with rpc(address, connection_args=arguments) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), CONNECT)
 
 
 def introduction() -> str:

@@ -69,6 +69,8 @@ def run_sweep(
     Raises:
         TypeError: for options of the wrong kind.
         ValueError: for options out of range, or a file or folder that cannot be used.
+        OSError: if the folder can no longer be written, no scheduler answers, or a cluster is
+            lost; what is finished stays.
 
     Warns:
         RuntimeWarning: if cells failed; their rows are missing.
@@ -102,7 +104,8 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     """Compute what is missing, then write rows.csv, config.json, table.txt and the figures.
 
     Raises:
-        OSError: if the folder can no longer be written; what is finished stays.
+        OSError: if the folder can no longer be written, no scheduler answers, or a cluster is
+            lost; what is finished stays.
     """
     store, folder = plan.store, plan.store.folder
     configuration = {
@@ -118,8 +121,12 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     with _bar(tasks, len(plan.cells), show=progress) as advance:
 
         def finished(task: Task, rows: list[Row]) -> None:
-            store.add(task.cell.configuration, rows)
-            advance(task)
+            try:
+                store.add(task.cell.configuration, rows)
+            except ValueError as error:  # a worker of another version, on a cluster
+                failed(task, error)
+            else:
+                advance(task)
 
         def failed(task: Task, error: BaseException) -> None:
             text = f"{type(error).__name__}: {error}"

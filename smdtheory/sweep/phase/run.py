@@ -104,8 +104,12 @@ def compute(
         tell(done, len(wanted))
 
     def finished(task: Task, rows: list[Row]) -> None:
-        store.add(task.configuration, rows)
-        advance()
+        try:
+            store.add(task.configuration, rows)
+        except ValueError as error:  # a worker of another version, on a cluster
+            failed(task, error)
+        else:
+            advance()
 
     def failed(task: Task, error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}"
