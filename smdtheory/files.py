@@ -68,7 +68,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         >>> file.read_text()
         'T,error'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")  # two hosts share pids
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

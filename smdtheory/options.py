@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,32 @@ def device(value: Any) -> str:
         raise TypeError(f"device must be a name; received {value!r}")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value):
         raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {value!r:.60}")
+    return value
+
+
+def cluster(value: Any) -> str:
+    """The address of a Dask scheduler.
+
+    Raises:
+        TypeError: if it is no text.
+        ValueError: if it cannot be an address, or Dask is not installed.
+
+    Example:
+        >>> cluster("tcp://10.0.0.1:8786")
+        'tcp://10.0.0.1:8786'
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"cluster must be an address; received {value!r:.60}")
+    if not re.fullmatch(r"([a-z]+://)?[\w.\[\]:%-]+:\d{1,5}", value):
+        raise ValueError(
+            f"cluster must be the address of a Dask scheduler; received {value!r:.60}. For "
+            "example: --cluster tcp://10.0.0.1:8786"
+        )
+    if find_spec("distributed") is None:
+        raise ValueError(
+            "cluster needs Dask, which is not installed. Install it with: "
+            "python -m pip install 'dask[distributed]'"
+        )
     return value
 
 

@@ -1,7 +1,7 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
-checks, command, families, files, options <- estimate, schedule <- truth <- models <- measure <-
-theory <- sweep, toy. The plots stand apart.
+checks, command, families, files, options, provenance <- store <- estimate, schedule <- truth <-
+models <- measure <- theory <- sweep, toy. The plots stand apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PACKAGE = Path(smdtheory.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 LAYERS = [
-    {"checks", "command", "families", "files", "options"},
+    {"checks", "command", "families", "files", "options", "provenance"},
+    {"store"},
     {"estimate", "schedule"},
     {"truth"},
     {"models"},
@@ -217,6 +218,8 @@ def in_a_fresh_process(code: str) -> str:
         "smdtheory",
         "smdtheory.families",
         "smdtheory.files",
+        "smdtheory.provenance",
+        "smdtheory.store.__main__",
         "smdtheory.truth",
         "smdtheory.sweep.config",
         "smdtheory.toy.config",

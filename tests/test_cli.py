@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from commands import help_of, ran
 
-from smdtheory.sweep import __main__, run, run_sweep, store
+from smdtheory.store.folder import Store
+from smdtheory.sweep import __main__, run, run_sweep
 
 QUICK = ["--modes", "3", "--iterations", "1", "4", "--families", "full", "--workers", "1",
          "--no-train"]  # fmt: skip
@@ -27,8 +28,8 @@ def command(*options: object, cwd: Path | None = None) -> subprocess.CompletedPr
 def test_help_imports_nothing_heavy():
     said = help_of("smdtheory.sweep")
     for flag in ("--modes", "--shape", "--mixture", "--separation", "--std", "--dim", "--schedule",
-                 "--iterations", "--families", "--seed", "--workers", "--out", "--dry-run",
-                 "--no-figure"):  # fmt: skip
+                 "--iterations", "--families", "--seed", "--workers", "--cluster", "--out",
+                 "--dry-run", "--no-figure"):  # fmt: skip
         assert flag in said
     assert "--no-dry-run" not in said
 
@@ -160,7 +161,7 @@ def test_a_full_disk_ends_with_status_1_and_says_what_is_kept(tmp_path, monkeypa
     def full(self, cell, rows):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.Store, "add", full)
+    monkeypatch.setattr(Store, "add", full)
     assert run_here(monkeypatch, *QUICK, "--no-figure", "--out", tmp_path / "out") == 1
     said = capsys.readouterr().err
     assert "No space left on device" in said

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from smdtheory.files import canonical, digest, write_atomically
-from smdtheory.sweep.store import FORMAT, MARKER, Row, Store
+from smdtheory.store.cell import Row
+from smdtheory.store.folder import MARKER, Store, format_of
 
 CELL = {"mixture": {"shape": "ring", "modes": 8}, "arm": "full", "seed": 0}
 
@@ -68,10 +69,10 @@ def test_a_truncated_file_is_named_set_aside_and_its_rows_are_missing_again(tmp_
     path = only_file(tmp_path)
     path.write_bytes(path.read_bytes()[:cut])
     looked = Store.open(tmp_path, 1, create=False)
-    assert looked.damaged == [path]
+    assert list(looked.damaged) == [path]
     assert path.exists()
     store = Store.open(tmp_path, 1)
-    assert store.damaged == [path]
+    assert list(store.damaged) == [path]
     assert store.missing(CELL, (1,)) == (1,)
     assert path.with_name(path.name + ".damaged").exists()
     assert not Store.open(tmp_path, 1).damaged
@@ -102,7 +103,7 @@ def test_a_file_that_is_not_what_was_written_is_set_aside(tmp_path, monkeypatch,
     changed = change(text)
     assert changed != text
     path.write_bytes(changed.encode("utf-8", "surrogateescape"))
-    assert Store.open(tmp_path, 1).damaged == [path]
+    assert list(Store.open(tmp_path, 1).damaged) == [path]
     assert not (tmp_path / "executed").exists()
 
 
@@ -113,7 +114,7 @@ def test_a_forged_check_does_not_let_strange_rows_in(tmp_path, hostile):
     path = tmp_path / "cells" / f"{digest(work)}.json"
     path.write_text(json.dumps({**work, "rows": hostile, "check": digest(hostile)}))
     again = Store.open(tmp_path, 1)
-    assert again.damaged == [path]
+    assert list(again.damaged) == [path]
     assert again.rows == store.rows == {}
 
 
@@ -133,7 +134,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 def test_success_clears_an_earlier_failure(tmp_path):
     store = Store.open(tmp_path, 1)
-    store.add_failure(CELL, "ValueError: no")
+    store.add_failure(CELL, (1,), "ValueError: no")
     (path,) = (tmp_path / "failed").iterdir()
     assert json.loads(path.read_text())["error"] == "ValueError: no"
     store.add(CELL, rows(1))
@@ -146,7 +147,7 @@ def foreign(folder: Path) -> Path:
 
 
 def older(folder: Path) -> Path:
-    (folder / MARKER).write_text(json.dumps({**FORMAT, "version": 0}))
+    (folder / MARKER).write_text(json.dumps({**format_of("sweep"), "version": 0}))
     return folder
 
 

@@ -56,7 +56,8 @@ def test_everything_is_written_and_reads_back(tmp_path):
     drawn = {
         f"{name}_ring-3_cosine_seed0.{ending}" for name in figures for ending in ("png", "pdf")
     }
-    expected = {"store.json", "config.json", "rows.csv", "table.txt", "cells", "failed"} | drawn
+    folders = {"cells", "failed", "claims"}
+    expected = {"store.json", "config.json", "rows.csv", "table.txt"} | folders | drawn
     assert set(os.listdir(tmp_path)) == expected
     table = pd.read_csv(tmp_path / "rows.csv")
     pd.testing.assert_frame_equal(
@@ -187,8 +188,20 @@ def dying(task):
     return compute(task)
 
 
+def ageing(task):
+    rows = compute(task)
+    if task.cell.arm == "isotropic":
+        rows[0]["numerics"] += 1
+    return rows
+
+
 @pytest.mark.parametrize(
-    ("bad", "workers", "reason"), [(failing, 1, "came out as NaN"), (dying, 2, "process died")]
+    ("bad", "workers", "reason"),
+    [
+        (failing, 1, "came out as NaN"),
+        (dying, 2, "process died"),
+        (ageing, 1, "a row of numerics 2 stands among those of numerics 1"),
+    ],
 )
 def test_a_failing_cell_is_recorded_the_others_go_on_and_it_is_tried_again(
     tmp_path, monkeypatch, bad, workers, reason

@@ -52,12 +52,22 @@ from smdtheory.sweep import SweepConfig, cells, config, mixtures, report, run_sw
         ({"mixture": "my.json", "modes": 3}, ValueError, "does not go together with modes"),
         ({"mixture": 3}, TypeError, "mixture must be a path; received 3"),
         ({"out": "a\0b"}, ValueError, "out must be a path"),
+        ({"cluster": 8786}, TypeError, "cluster must be an address; received 8786"),
+        ({"cluster": "somewhere"}, ValueError, "scheduler; received 'somewhere'.*tcp://10.0.0.1"),
+        ({"cluster": "tcp://a:b"}, ValueError, "received 'tcp://a:b'"),
         ({"out": 3}, TypeError, "out must be a path; received 3"),
     ],
 )
 def test_bad_configuration_is_refused_with_rule_value_and_cure(options, kind, message):
     with pytest.raises(kind, match=f"(?s){message}"):
         SweepConfig(**options)
+
+
+def test_a_cluster_needs_dask(monkeypatch):
+    assert SweepConfig(cluster="tcp://10.0.0.1:8786").cluster == "tcp://10.0.0.1:8786"
+    monkeypatch.setattr("smdtheory.options.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="Dask, which is not installed.*pip install"):
+        SweepConfig(cluster="tcp://10.0.0.1:8786")
 
 
 def test_one_value_stands_for_a_list_and_order_and_repetition_do_not_matter():

@@ -16,7 +16,7 @@ def row(arm: str, steps: int, total: float, error: float = 1e-12, **more) -> dic
                 "global_upper": total, "prior_gap": 0.0}.items()
                for name, value in ((base, value), (f"{base}_error", error))}  # fmt: skip
     return {"shape": "ring", "modes": 8, "dim": 2, "separation": 1.0, "std": 0.1, "seed": 0,
-            "schedule": "cosine", "arm": arm, "steps": steps, "method": "quadrature",
+            "schedule": "cosine", "arm": arm, "steps": steps, "M_sum_method": "quadrature",
             "global_value": None, "global_value_error": None, "samples": 8, "mixture_id": "x",
             **numbers, **more}  # fmt: skip
 

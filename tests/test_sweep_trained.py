@@ -45,7 +45,7 @@ def test_rows_of_trained_networks(tmp_path, hasty):
     assert (rows.M_sum - rows.M_1 - rows.M_rest).abs().max() < 1e-9
     assert rows.global_value.isna().all()
     assert (rows.train_steps == 20).all()
-    assert (rows.method == "sampling").all()
+    assert (rows.M_sum_method == "sampling").all()
     soft = rows[rows.arm == "soft_energy"]
     assert (soft.latents == 128).all()
     assert (soft.latent_share > 0).all()

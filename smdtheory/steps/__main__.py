@@ -31,9 +31,9 @@ def main() -> int:
 
 
 def _alone(config: StepsConfig) -> int:
-    from smdtheory.sweep.engine import in_process
+    from smdtheory.sweep.processes import one_thread
 
-    with in_process(1):  # work comes in small pieces: threads would only wait for one another
+    with one_thread():
         return _run(config)
 
 

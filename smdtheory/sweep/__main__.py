@@ -28,8 +28,8 @@ class Terminated(KeyboardInterrupt):
 def main() -> int:
     """Parse, run, print; return the exit status.
 
-    0: done. 1: a cell failed, or the folder could no longer be written. 2: wrong input.
-    130, 143: stopped by Ctrl-C or SIGTERM.
+    0: done. 1: a cell failed, the folder could no longer be written, or a cluster was lost.
+    2: wrong input. 130, 143: stopped by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
     replace_unprintable()

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from smdtheory.families import FAMILIES, LEARNED, RECIPES_VERSION
 from smdtheory.files import digest
+from smdtheory.store.cell import Row
+from smdtheory.store.folder import Store
+from smdtheory.sweep.columns import check_row
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.spec import MixtureSpec
-from smdtheory.sweep.store import Row, Store
 
 if TYPE_CHECKING:
     from smdtheory.truth.mixture import GaussianMixture
@@ -127,6 +129,11 @@ class Task:
     steps: tuple[int, ...]
     parameters: bytes | None = None
     checkpoints: Path | None = None
+
+    @property
+    def shares(self) -> str:
+        """The mixture, whose curves a worker computes once for all its cells."""
+        return self.cell.mixture.identity
 
     @property
     def cost(self) -> float:
@@ -279,7 +286,7 @@ class Plan:
     def _checkpoints(self, cell: Cell) -> Path | None:
         if cell.training is None:
             return None
-        return self.store.folder / "checkpoints" / cell.training_identity
+        return self.store.folder.absolute() / "checkpoints" / cell.training_identity
 
     @property
     def rows(self) -> list[Row]:
@@ -324,5 +331,5 @@ def make_plan(config: SweepConfig, mixture: GaussianMixture | None = None) -> Pl
             mixture, custom = mixtures.load(config.mixture)
         parameters = pickle.dumps(mixture)  # for this program's own processes, never for a file
     cells, notes = make_cells(config, custom)
-    store = Store.open(folder, NUMERICS_VERSION, create=not config.dry_run)
+    store = Store.open(folder, NUMERICS_VERSION, check=check_row, create=not config.dry_run)
     return Plan(config, cells, notes, store, parameters)

@@ -30,7 +30,9 @@ from smdtheory.models import SoftMixture, oracle
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.models.loop import Fit
 from smdtheory.models.recipes import parameters_of, train
+from smdtheory.provenance import provenance
 from smdtheory.schedule import Schedule
+from smdtheory.store.cell import Row
 from smdtheory.sweep.cells import (
     KEPT_TERMS,
     MEASURED_STEPS,
@@ -41,7 +43,6 @@ from smdtheory.sweep.cells import (
 )
 from smdtheory.sweep.mixtures import build
 from smdtheory.sweep.spec import MixtureSpec
-from smdtheory.sweep.store import Row
 from smdtheory.truth.mixture import GaussianMixture
 
 try:
@@ -185,7 +186,6 @@ def _row(
         ArithmeticError: if a number is NaN.
     """
     spec, training = cell.mixture, cell.training
-    bound = None if whole is None else whole.value or whole.upper
     row: Row = {
         "shape": spec.shape,
         "modes": spec.modes,
@@ -201,11 +201,9 @@ def _row(
         **_numbers("M_1", ends[0]),
         **_numbers("M_rest", ends[1]),
         **_numbers("M_sum", ends.sum()),
-        "method": ends.method,
         **_numbers("global_lower", getattr(whole, "lower", None)),
         **_numbers("global_upper", getattr(whole, "upper", None)),
         **_numbers("global_value", getattr(whole, "value", None)),
-        "global_method": bound and bound.method,
         **_numbers("prior_gap", gap),
         **_numbers("latent_share", share),
         "latents": latents,
@@ -218,6 +216,7 @@ def _row(
         "samples": cell.draws(steps),
         "seconds": round(time.perf_counter() - begin, 4),
         "version": version("smdtheory"),
+        **provenance(),
         "numerics": NUMERICS_VERSION,
         "mixture_id": spec.identity,
     }
@@ -236,7 +235,11 @@ def _denoiser(arm: str, mixture: GaussianMixture) -> Denoiser:
 
 
 def _numbers(name: str, estimate: Estimate | None) -> dict[str, Any]:
-    """A value and its error; both absent where there is no such number."""
+    """A value, its error and its method; absent where there is no such number."""
     if estimate is None:
-        return {name: None, f"{name}_error": None}
-    return {name: float(estimate.value), f"{name}_error": float(estimate.error)}
+        return {name: None, f"{name}_error": None, f"{name}_method": None}
+    return {
+        name: float(estimate.value),
+        f"{name}_error": float(estimate.error),
+        f"{name}_method": estimate.method,
+    }

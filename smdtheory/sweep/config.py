@@ -62,7 +62,10 @@ class SweepConfig:
         repeats: How often each network is trained, from different seeds. None: once, and three
             times with the long budget.
         device: Where to train and measure networks: cpu, or cuda for one GPU (with one worker).
-        workers: Processes to use. None: one for each core.
+        workers: Processes to use; with a cluster, the most of its workers. None: one for each
+            core, or all workers. 1: this process, which a cell that kills it takes along.
+        cluster: Address of a Dask scheduler, as in tcp://10.0.0.1:8786, whose workers compute
+            instead of processes of this machine.
         out: Folder for results. None: runs/ and the name of the shape or mixture file, as in
             runs/ring.
         dry_run: List the cells and which of them are done; compute and write nothing.
@@ -89,6 +92,7 @@ class SweepConfig:
     repeats: int | None = None
     device: str = "cpu"
     workers: int | None = None
+    cluster: str | None = None
     out: Path | None = None
     dry_run: bool = False
     no_figure: bool = False
@@ -118,6 +122,8 @@ class SweepConfig:
         if self.learned is not None:
             put("learned", options.choices("learned", _several("learned", self.learned), LEARNED))
         put("device", options.device(self.device))
+        if self.cluster is not None:
+            put("cluster", options.cluster(self.cluster))
         for name in ("dim", "workers", "repeats"):
             if getattr(self, name) is not None:
                 put(name, _whole_numbers(name, getattr(self, name), 1)[0])

@@ -9,9 +9,9 @@ from pathlib import Path
 from textwrap import fill
 
 from smdtheory.families import FAMILIES, LEARNED
+from smdtheory.store.cell import Row
 from smdtheory.sweep import trained
 from smdtheory.sweep.cells import SOFT_MIXTURE, Plan
-from smdtheory.sweep.store import Row
 
 WIDTH = 100
 ENTRY = 11
@@ -165,7 +165,7 @@ def methods(rows: list[Row], blocks: int = len(BLOCKS)) -> str:
     """How the numbers of one group were obtained."""
     arms: dict[str, list[str]] = {}
     for row in rows:
-        arms.setdefault(row["method"], []).append(row["arm"])
+        arms.setdefault(row["M_sum_method"], []).append(row["arm"])
     parts = [f"{how} ({', '.join(dict.fromkeys(names))})" for how, names in arms.items()]
     text = f"Local errors: {'; '.join(parts)}."
     bounded = any(row["global_value"] is None for row in rows)

@@ -16,23 +16,16 @@ from tqdm import tqdm
 
 from smdtheory.families import LEARNED, RECIPES_VERSION
 from smdtheory.files import write_atomically
+from smdtheory.store.cell import Row
+from smdtheory.store.folder import Claim
 from smdtheory.sweep import report, trained
 from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
+from smdtheory.sweep.columns import TEXT, WHOLE
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
-from smdtheory.sweep.store import Row
+from smdtheory.sweep.pools import pool_of
 from smdtheory.truth.mixture import GaussianMixture
-
-TEXT = {
-    "shape", "schedule", "arm", "budget", "method", "global_method", "device", "version",
-    "mixture_id",
-}  # fmt: skip
-"""Columns that hold words; the others hold numbers."""
-
-WHOLE = ("modes", "dim", "seed", "repeat", "steps", "latents", "parameters", "train_steps",
-         "samples", "numerics")  # fmt: skip
-"""Of these, whole numbers; in a table with gaps they have become floats."""
 
 KEY = ("arm", "budget", "steps", "M_sum")
 
@@ -76,6 +69,8 @@ def run_sweep(
     Raises:
         TypeError: for options of the wrong kind.
         ValueError: for options out of range, or a file or folder that cannot be used.
+        OSError: if the folder can no longer be written, no scheduler answers, or a cluster is
+            lost; what is finished stays.
 
     Warns:
         RuntimeWarning: if cells failed; their rows are missing.
@@ -109,7 +104,8 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     """Compute what is missing, then write rows.csv, config.json, table.txt and the figures.
 
     Raises:
-        OSError: if the folder can no longer be written; what is finished stays.
+        OSError: if the folder can no longer be written, no scheduler answers, or a cluster is
+            lost; what is finished stays.
     """
     store, folder = plan.store, plan.store.folder
     configuration = {
@@ -125,24 +121,39 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     with _bar(tasks, len(plan.cells), show=progress) as advance:
 
         def finished(task: Task, rows: list[Row]) -> None:
-            store.add(task.cell.configuration, rows)
-            advance(task)
+            try:
+                store.add(task.cell.configuration, rows)
+            except ValueError as error:  # a worker of another version, on a cluster
+                failed(task, error)
+            else:
+                advance(task)
 
         def failed(task: Task, error: BaseException) -> None:
             text = f"{type(error).__name__}: {error}"
-            store.add_failure(task.cell.configuration, text)
+            store.add_failure(task.cell.configuration, task.steps, text, task.cell.label)
             failures.append((task.cell.label, text))
             advance(task)
 
-        if tasks:
-            run_tasks(
-                tasks,
-                compute,
-                min(plan.config.worker_count, len(tasks)),
-                finished=finished,
-                failed=failed,
-                tick=advance,
-            )
+        def claim(task: Task) -> Claim:
+            whose = store.claim(task.cell.configuration, task.steps)
+            if whose is Claim.DONE:
+                advance(task)
+            return whose
+
+        try:
+            if tasks:
+                with pool_of(plan.config, len(tasks)) as pool:
+                    run_tasks(
+                        tasks,
+                        compute,
+                        pool,
+                        finished=finished,
+                        failed=failed,
+                        claim=claim,
+                        tick=advance,
+                    )
+        finally:
+            store.close()
     return Outcome(plan.rows, failures, _write(plan))
 
 

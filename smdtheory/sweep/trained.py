@@ -9,8 +9,8 @@ from textwrap import fill
 from typing import Any
 
 from smdtheory.families import FAMILIES, FLOORS, LEARNED, Learned
+from smdtheory.store.cell import Row
 from smdtheory.sweep.cells import MEASURED_STEPS, beyond_training
-from smdtheory.sweep.store import Row
 
 WIDTH = 100
 NAME, ENTRY = 17, 7

@@ -2,7 +2,7 @@
 
 Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
 named: ``bench.py density memory ladder monte_carlo table posterior training low_rank images
-sweep``.
+sweep workers overhead``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from sklearn.mixture import GaussianMixture as SklearnMixture
@@ -324,6 +326,72 @@ def sweep() -> None:
             print(f"sweep, {name}, cold: {_since(start):.1f} s")
 
 
+def workers() -> None:
+    """A sweep of 200 analytic cells, cold, with one worker and with two."""
+    command = [sys.executable, "-m", "smdtheory.sweep", "--no-train", "--no-figure"]
+    command += ["--iterations", "1", "2", "5", "10", "20", "--modes", *map(str, range(3, 28))]
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (1, 2):
+            options = ["--workers", str(count), "--out", f"{folder}/{count}"]
+            start = time.perf_counter()
+            subprocess.run([*command, *options], check=True, capture_output=True)
+            times.append(_since(start))
+            assert len(list(Path(folder, str(count), "cells").iterdir())) == 200
+    print(
+        f"200 analytic cells: one worker {times[0]:.1f} s, two {times[1]:.1f} s: "
+        f"{times[0] / times[1]:.2f} times faster (wanted: 1.8)"
+    )
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A cell that takes no time."""
+
+    number: int
+    cost: float = 1.0
+    shares: str = ""
+
+
+def nothing(task: Nothing) -> list[dict[str, object]]:
+    """The row of such a cell, as long as a real one."""
+    words = {f"word{n}": "quadrature" for n in range(15)}
+    return [{"steps": 1, **words, **{f"number{n}": task.number / 7 for n in range(30)}}]
+
+
+def overhead() -> None:
+    """What a cell costs besides its computation: sending it to a process, and keeping its row."""
+    import bench  # by its name, so that the process finds it
+
+    from smdtheory.store.folder import Store
+    from smdtheory.sweep.engine import run_tasks
+    from smdtheory.sweep.processes import processes
+
+    count = 1000
+    begun: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder, processes(1) as pool:
+        store = Store.open(Path(folder) / "store", 1)
+
+        def finished(task: Nothing, rows: list[dict[str, object]]) -> None:
+            store.add({"number": task.number}, rows)
+            if not begun:  # the process is there
+                begun.append((time.perf_counter(), time.process_time()))
+
+        run_tasks(
+            [bench.Nothing(number) for number in range(count + 1)],
+            bench.nothing,
+            pool,
+            finished=finished,
+            failed=lambda task, error: sys.exit(str(error)),
+            claim=lambda task: store.claim({"number": task.number}, (1,)),
+        )
+        wall, own = time.perf_counter() - begun[0][0], time.process_time() - begun[0][1]
+    print(
+        f"a cell costs {1e3 * wall / count:.2f} ms besides its computation, "
+        f"{1e3 * own / count:.2f} ms of them processor time (wanted: 10)"
+    )
+
+
 def _since(start: float) -> float:
     return time.perf_counter() - start
 
@@ -332,7 +400,8 @@ def _mean(values: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
-PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, images, sweep)
+PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, images, sweep,
+         workers, overhead)  # fmt: skip
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [part.__name__ for part in PARTS]

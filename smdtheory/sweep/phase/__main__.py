@@ -35,9 +35,9 @@ def _run(config: PhaseConfig) -> int:
     options.make_folder(config.out)
     print(report.said(config), flush=True)
     with tqdm(
-        total=len(config.modes) * len(config.ratios),
+        total=len(config.modes) * len(config.ratios) * len(config.families),
         disable=None,  # where the output is not a terminal
-        bar_format="{percentage:3.0f}%|{bar:30}| {n}/{total} mixtures [{elapsed}]",
+        bar_format="{percentage:3.0f}%|{bar:30}| {n}/{total} cells [{elapsed}]",
         leave=False,
     ) as bar:
 
@@ -53,7 +53,7 @@ def _run(config: PhaseConfig) -> int:
         print(f"Written to {config.out}: {names}")
     if failures:
         where, why = failures[0]
-        return say(f"error: {len(failures)} mixtures failed; the first is {where}: {why}", FAILED)
+        return say(f"error: {len(failures)} cells failed; the first is {where}: {why}", FAILED)
     return DONE
 
 

@@ -39,7 +39,10 @@ class PhaseConfig:
         shape: Where the modes stand: on a circle, a square lattice (4, 9, 16, ... modes) or a
             line.
         schedule: Noise schedule to count steps on.
-        workers: Processes to use. None: one for each core.
+        workers: Processes to use; with a cluster, the most of its workers. None: one for each
+            core, or all workers. 1: this process, which a mixture that kills it takes along.
+        cluster: Address of a Dask scheduler, as in tcp://10.0.0.1:8786, whose workers compute
+            instead of processes of this machine.
         out: Folder for results.
         no_figure: Make no figure.
 
@@ -55,6 +58,7 @@ class PhaseConfig:
     shape: PhaseShape = "ring"
     schedule: ScheduleName = "cosine"
     workers: int | None = None
+    cluster: str | None = None
     out: Path = Path("runs/phase")
     no_figure: bool = False
 
@@ -85,6 +89,7 @@ class PhaseConfig:
             schedule=(self.schedule,),
             families=self.families,
             workers=self.workers,
+            cluster=self.cluster,
         )
         if min(sweep.modes) < 2:
             raise ValueError(

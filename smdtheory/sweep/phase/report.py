@@ -9,8 +9,8 @@ from textwrap import fill
 import pandas as pd
 
 from smdtheory.files import write_atomically
+from smdtheory.store.cell import Row
 from smdtheory.sweep.phase.config import PhaseConfig
-from smdtheory.sweep.store import Row
 
 WIDTH = 100
 NAMES = 22

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
 
 from smdtheory.families import FAMILIES, Family
+from smdtheory.provenance import provenance
+from smdtheory.store.cell import Row
+from smdtheory.sweep.cells import NUMERICS_VERSION
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.mixtures import build
 from smdtheory.sweep.phase.config import MODES, RATIOS, PhaseConfig, PhaseShape
-from smdtheory.sweep.store import Row
 from smdtheory.theory.steps import steps_needed
 
 
@@ -37,7 +42,8 @@ def phase_rows(
     Returns:
         One row for each, by modes, ratio and family: ``shape``, ``modes``, ``dim``, ``ratio``,
         ``schedule``, ``arm``, ``error``, ``steps_needed`` (``None`` if no T looked at reaches it),
-        ``exhaustive``, ``M_sum`` and ``M_sum_error`` there, ``searched``.
+        ``exhaustive``, ``M_sum``, ``M_sum_error`` and ``M_sum_method`` there, ``searched``, the
+        ``seconds`` it took, and where it comes from (:mod:`smdtheory.provenance`).
 
     Raises:
         TypeError: if an argument is of the wrong kind.
@@ -77,6 +83,7 @@ def mixture_rows(config: PhaseConfig, modes: int, ratio: float) -> list[Row]:
     mixture = build(spec).standardized()
     rows: list[Row] = []
     for family in config.families:
+        begin = time.perf_counter()
         found = steps_needed(mixture, config.error, family, config.schedule, estimate=False)
         rows.append(
             {
@@ -91,7 +98,34 @@ def mixture_rows(config: PhaseConfig, modes: int, ratio: float) -> list[Row]:
                 "exhaustive": found.exhaustive,
                 "M_sum": float(found.reached),
                 "M_sum_error": float(found.reached.error),
+                "M_sum_method": found.reached.method,
                 "searched": found.searched,
+                "seconds": round(time.perf_counter() - begin, 4),
+                "version": version("smdtheory"),
+                **provenance(),
+                "numerics": NUMERICS_VERSION,
             }
         )
     return rows
+
+
+TEXT = {"shape", "schedule", "arm", "M_sum_method", "version", "versions", "commit", "host"}
+WHOLE = {"modes", "dim", "steps_needed", "searched", "numerics"}
+REAL = {"ratio", "error", "M_sum", "M_sum_error", "seconds"}
+
+
+def check_row(cell: Mapping[str, Any], row: Row) -> None:
+    """Refuse a row that no phase diagram of this version would have written for this cell.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    if row.keys() != TEXT | WHOLE | REAL | {"exhaustive"}:
+        raise ValueError("a row has other columns than those of a phase diagram")
+    for name, value in row.items():
+        kind = str if name in TEXT else int if name in WHOLE else bool
+        kinds = (int, float) if name in REAL else (kind,)
+        if type(value) not in kinds and not (value is None and name in ("steps_needed", "commit")):
+            raise ValueError(f"{name} is {value!a:.40}, which is not of the right kind")
+    if any(row["arm" if name == "family" else name] != value for name, value in cell.items()):
+        raise ValueError("a row is not that of its cell")

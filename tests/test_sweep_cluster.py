@@ -1,0 +1,132 @@
+"""A sweep on a real Dask cluster: a scheduler and two workers, processes of this machine.
+
+Imports nothing heavy, since every worker imports this module again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from chaos import Cluster, children, disturb, intact, kill, marks, small_cells, started
+
+pytestmark = pytest.mark.timeout(900)
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+        made = Cluster(2)
+    yield made
+    made.close()
+
+
+@dataclass(frozen=True)
+class Piece:
+    name: str
+    cost: float = 1.0
+    shares: str = ""
+
+
+def work(task: Piece) -> str:
+    if task.name == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.name == "raise":
+        raise ValueError("no")
+    return f"{task.name.upper()} {os.getpid()}"
+
+
+def test_dying_and_raising_work_does_not_stop_the_rest_and_kills_two_workers(cluster):
+    from smdtheory.sweep.cluster import connected
+    from smdtheory.sweep.engine import run_tasks
+
+    before = set(cluster.pids())
+    good, bad, seen = {}, {}, set(before)
+    with connected(cluster.address) as pool:
+        run_tasks(
+            [Piece(name) for name in ("a", "die", "b", "raise", "c", "d")],
+            work,
+            pool,
+            finished=lambda task, result: good.update({task.name: result}),
+            failed=lambda task, error: bad.update({task.name: f"{type(error).__name__}: {error}"}),
+            tick=lambda: seen.update(cluster.pids()),
+        )
+    assert {name: said.split()[0] for name, said in good.items()} == {n: n.upper() for n in "abcd"}
+    assert bad == {
+        "raise": "ValueError: no",
+        "die": "LostError: its process died, and died again when run alone",
+    }
+    assert not before <= set(cluster.pids())
+    assert len(seen | set(cluster.pids())) <= len(before) + 2
+
+
+def run(cluster: Cluster, out: Path, kills: int, count: int) -> None:
+    command = [*small_cells(count, out), "--cluster", cluster.address]
+    seen = disturb(command, out, count, lambda process: cluster.pids(), kills)
+    found = intact(out, count, seen)
+    pids = [children(process.pid) for process in cluster.nannies]
+    assert all(pids), "a nanny has no worker"
+    assert {row["host"].split()[0] for row in found.rows.values()} == {os.uname().sysname}
+
+
+def test_cells_survive_killed_workers(cluster, tmp_path):
+    run(cluster, tmp_path / "out", kills=2, count=40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_thousand_cells_survive_twenty_killed_workers(cluster, tmp_path):
+    run(cluster, tmp_path / "out", kills=20, count=1000)
+
+
+def test_a_lost_scheduler_stops_the_sweep_and_what_is_finished_is_kept(tmp_path):
+    out, own = tmp_path / "out", Cluster(1)
+    try:
+        command = [*small_cells(400, out), "--cluster", own.address]
+        with started(command) as process:
+            while len(marks(out)) < 3 and process.poll() is None:
+                time.sleep(0.02)
+            kill(own.scheduler.pid)
+            assert process.wait(timeout=120) == 1
+            said = "".join(process.said)
+    finally:
+        own.close()
+    kept = len(marks(out))
+    assert 3 <= kept < 400
+    assert f"error: the scheduler at {own.address} is gone" in said
+    assert f"{kept} of 400 rows are finished and kept in {out}; the same command goes on" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_a_wrong_address_fails_in_seconds(tmp_path, listening):
+    from smdtheory.sweep.cluster import CONNECT, connected
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:  # to something that is no scheduler, and never answers
+            other.listen()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        begin = time.monotonic()
+        said = f"received {address}, which does not answer"
+        with pytest.raises(ConnectionError, match=said), connected(address):
+            pass
+        assert time.monotonic() - begin < 4 * CONNECT
+
+
+def test_workers_of_another_version_are_refused(cluster, monkeypatch):
+    from smdtheory.sweep import cluster as module
+
+    own = module.introduction()
+    monkeypatch.setattr(module, "NUMERICS_VERSION", 99)
+    said = f"numerics 99.*tcp://.* has {own}. Install the same"
+    with pytest.raises(ConnectionError, match=said), module.connected(cluster.address):
+        pass
