@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,73 @@ def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[s
             hint = f" Perhaps you meant {near[0]!r}." if near else ""
             raise ValueError(f"{name} must be among {', '.join(known)}; received {value!r}.{hint}")
     return tuple(dict.fromkeys(found))
+
+
+def several(name: str, values: Any) -> tuple[Any, ...]:
+    """A tuple; a single value counts as a tuple of one.
+
+    Raises:
+        ValueError: if there is none.
+
+    Example:
+        >>> several("modes", 8), several("families", "full"), several("modes", range(2))
+        ((8,), ('full',), (0, 1))
+    """
+    alone = isinstance(values, str) or not isinstance(values, Iterable)
+    found = (values,) if alone else tuple(values)
+    if not found:
+        raise ValueError(
+            f"{name} needs at least one value; received none. Leave it out or add one."
+        )
+    return found
+
+
+def whole(name: str, value: Any, low: int, high: int, example: str = "") -> int:
+    """A whole number within ``low``..``high``.
+
+    Raises:
+        TypeError: if it is no whole number; booleans are not.
+        ValueError: if it is out of range; the message has the example.
+
+    Example:
+        >>> whole("modes", 8, 1, 10)
+        8
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be whole numbers; received {value!r:.60}")
+    if not low <= number <= high:
+        raise ValueError(
+            f"{name} must be a whole number from {low} to {high}; received {number!r:.60}."
+            + (f" For example: --{name} {example}" if example else "")
+        )
+    return number
+
+
+def positive(name: str, value: Any, most: float = math.inf, cure: str = "") -> float:
+    """A positive, finite number, up to ``most``.
+
+    Raises:
+        TypeError: if it is no number; booleans are not.
+        ValueError: if it is not positive and finite, or above ``most``.
+
+    Example:
+        >>> positive("std", 2)
+        2.0
+    """
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real:
+        raise TypeError(f"{name} must be a number; received {value!r:.60}")
+    if not 0 < value <= min(most, sys.float_info.max):
+        limit = "" if math.isinf(most) else f", up to {most:g}"
+        raise ValueError(
+            f"{name} must be positive and finite{limit}; received {value!r:.60}."
+            + (f" {cure}" if cure else "")
+        )
+    return float(value)
 
 
 def device(value: Any) -> str:

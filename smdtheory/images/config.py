@@ -133,8 +133,12 @@ class ImagesConfig:
             value = getattr(self, name)
             if value is None and name in ("size", "channels"):
                 continue
-            put(self, name, _whole(name, value, low, high))
-        put(self, "iterations", tuple(sorted(set(self.iterations))))
+            if name == "iterations":
+                several = options.several(name, value)
+                value = {options.whole(name, one, low, high) for one in several}
+                put(self, name, tuple(sorted(value)))
+            else:
+                put(self, name, options.whole(name, value, low, high))
         for name, allowed in (
             ("stage", get_args(Stage)),
             ("data", get_args(Source)),
@@ -143,9 +147,7 @@ class ImagesConfig:
             ("precision", get_args(Precision)),
         ):
             options.choices(name, (getattr(self, name),), allowed)
-        arms = (self.arms,) if isinstance(self.arms, str) else tuple(self.arms)
-        if not arms:
-            raise ValueError("arms needs at least one value; received none. For example: gaussian")
+        arms = options.several("arms", self.arms)
         put(self, "arms", options.choices("arms", arms, IMAGE_ARMS))
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
@@ -195,16 +197,3 @@ TRAINING = (
     "seed",
 )
 """Fields that training depends on."""
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> Any:
-    """A whole number within a range, or several."""
-    if isinstance(value, tuple | list):
-        if not value:
-            raise ValueError(f"{name} needs at least one value; received none")
-        return tuple(_whole(name, one, low, high) for one in value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number; received {value!r:.60}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}; received {value}")
-    return value

@@ -138,7 +138,8 @@ def write(config: ImagesConfig, found: Findings, rows: pd.DataFrame) -> list[Pat
     figures = {"errors": found.errors()}
     if len(found.gained):
         title = "Gains of soft mixtures: rank correlation of forecast and measured " + ", ".join(
-            f"{agreement(table).correlation:.2f}" for _, table in X
+            f"{agreement(table).correlation:.2f}"
+            for _, table in found.gained.groupby("soft", sort=False)
         )
         figures["forecast"] = found.forecast(title)
     if found.strips:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +67,11 @@ class StepsConfig:
             TypeError: for values of the wrong kind.
             ValueError: for values out of range or that do not go together.
         """
-        if isinstance(self.error, bool) or not isinstance(self.error, int | float):
-            raise TypeError(f"error must be a number; received {self.error!r}")
-        if not (math.isfinite(self.error) and self.error > 0):
-            raise ValueError(
-                f"error must be positive and finite, in nats; received {self.error:g}. No Gaussian "
-                "family reaches 0, unless the data are one Gaussian."
-            )
+        options.positive(
+            "error",
+            self.error,
+            cure="No Gaussian family reaches 0 nats, unless the data are one Gaussian.",
+        )
         for name in ("data", "out"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, options.path(name, getattr(self, name)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -113,14 +112,17 @@ class SweepConfig:
         put("iterations", tuple(sorted(self.iterations)))
         options.choices("shape", (self.shape,), get_args(Shape))
         for name, allowed in (("schedule", get_args(ScheduleName)), ("families", FAMILIES)):
-            values = _several(name, getattr(self, name))
+            values = options.several(name, getattr(self, name))
             put(name, options.choices(name, values, allowed))
         for name in ("separation", "std"):
             if getattr(self, name) is not None:
-                put(name, _positive(name, getattr(self, name)))
+                put(name, options.positive(name, getattr(self, name), cure=DEFAULT))
         options.choices("budget", (self.budget,), get_args(Budget))
         if self.learned is not None:
-            put("learned", options.choices("learned", _several("learned", self.learned), LEARNED))
+            put(
+                "learned",
+                options.choices("learned", options.several("learned", self.learned), LEARNED),
+            )
         put("device", options.device(self.device))
         if self.cluster is not None:
             put("cluster", options.cluster(self.cluster))
@@ -251,37 +253,12 @@ EXAMPLES = {"modes": "8", "iterations": "10 100", "seed": "0", "dim": "2", "work
             "repeats": "3"}  # fmt: skip
 
 
-def _several(name: str, values: Any) -> tuple[Any, ...]:
-    """A tuple; a single value counts as a tuple of one."""
-    alone = isinstance(values, str) or not isinstance(values, Iterable)
-    found = (values,) if alone else tuple(values)
-    if not found:
-        raise ValueError(
-            f"{name} needs at least one value; received none. Leave it out or add one."
-        )
-    return found
+DEFAULT = "Leave it out for the default."
 
 
 def _whole_numbers(name: str, values: Any, least: int) -> tuple[int, ...]:
-    found = _several(name, values)
-    for value in found:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be whole numbers; received {value!r}")
-        if not least <= int(value) <= MOST[name]:
-            raise ValueError(
-                f"{name} must be a whole number from {least} to {MOST[name]}; "
-                f"received {int(value)}. For example: --{name} {EXAMPLES[name]}"
-            )
-    return tuple(dict.fromkeys(int(value) for value in found))
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number; received {value!r}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(
-            f"{name} must be positive and finite; received {number:g}. "
-            "Leave it out for the default."
-        )
-    return number
+    found = (
+        options.whole(name, value, least, MOST[name], EXAMPLES[name])
+        for value in options.several(name, values)
+    )
+    return tuple(dict.fromkeys(found))

@@ -6,7 +6,6 @@ built from :class:`ToyConfig`, whose docstrings are its help.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,22 +114,8 @@ class ToyConfig:
 
 def _several(name: str, values: Any) -> tuple[int, ...]:
     """Whole numbers in increasing order, each once; a single value counts as a tuple of one."""
-    alone = isinstance(values, str) or not isinstance(values, Iterable)
-    found = (values,) if alone else tuple(values)
-    if not found:
-        raise ValueError(
-            f"{name} needs at least one value; received none. Leave it out or add one."
-        )
-    return tuple(sorted({_whole(name, value) for value in found}))
+    return tuple(sorted({_whole(name, value) for value in options.several(name, values)}))
 
 
 def _whole(name: str, value: Any) -> int:
-    low, high = RANGES[name]
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be whole numbers; received {value!r}")
-    if not low <= int(value) <= high:
-        raise ValueError(
-            f"{name} must be a whole number from {low} to {high}; "
-            f"received {int(value)}. For example: --{name} {EXAMPLES[name]}"
-        )
-    return int(value)
+    return options.whole(name, value, *RANGES[name], EXAMPLES[name])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from smdtheory import options
 from smdtheory.families import FAMILIES, Family
@@ -73,16 +71,10 @@ class PhaseConfig:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        put("error", _positive("error", self.error))
-        if self.shape not in ("ring", "grid", "line"):
-            raise ValueError(f"shape must be ring, grid or line; received {self.shape!r:.60}")
-        alone = isinstance(self.ratios, str) or not isinstance(self.ratios, Iterable)
-        given = (self.ratios,) if alone else tuple(self.ratios)
-        if not given:
-            raise ValueError(
-                "ratios needs at least one value; received none. Leave it out or add one."
-            )
-        put("ratios", tuple(sorted({_positive("ratios", ratio, MOST_RATIO) for ratio in given})))
+        put("error", options.positive("error", self.error))
+        options.choices("shape", (self.shape,), get_args(PhaseShape))
+        ratios = options.several("ratios", self.ratios)
+        put("ratios", tuple(sorted({options.positive("ratios", r, MOST_RATIO) for r in ratios})))
         sweep = SweepConfig(
             modes=self.modes,
             shape=self.shape,
@@ -107,13 +99,3 @@ class PhaseConfig:
     def worker_count(self) -> int:
         """Number of processes: ``workers``, or one for each core this process may use."""
         return SweepConfig(workers=self.workers).worker_count
-
-
-def _positive(name: str, value: Any, most: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number; received {value!r:.60}")
-    number = float(value)
-    if not (math.isfinite(number) and 0 < number <= most):
-        limit = "" if math.isinf(most) else f", up to {most:g}"
-        raise ValueError(f"{name} must be positive and finite{limit}; received {number:g}")
-    return number
