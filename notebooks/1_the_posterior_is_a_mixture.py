@@ -13,7 +13,8 @@
 # looks at what it should draw instead. When the data are a mixture of Gaussians, the true
 # backward step $q(x_s \mid x_t)$ is known in closed form: it is a mixture again, and no Gaussian
 # equals it. This is where *Soft Mixture Denoising* (Li, van Breugel and van der Schaar, ICLR
-# 2024; below, "the paper") starts from.
+# 2024; below, "the paper") starts from. Nothing of the paper is assumed, here or in the notebooks
+# that follow: each ends with the question that the next one answers.
 #
 # What it shows, in order:
 #
@@ -24,7 +25,7 @@
 # 5. what a mixture step gains: the exact soft mixture has error 0, one with a wrong kernel or
 #    with too few components has not.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about half a minute on two
+# It defines nothing: every number comes from `smdtheory`. It takes about a minute on two
 # cores. With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few
 # seconds; its numbers then differ from those in the text, and its figures go to `runs/` and not
 # to `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md).
@@ -486,6 +487,6 @@ table.round(12) + 0.0
 # - A mixture step removes the bottleneck, if its kernel is narrow enough and its components
 #   suffice.
 #
-# How much the bottleneck costs in all, for each family, at every number of steps, and what can be
-# said for *every* data distribution, is the subject of
-# [notebook 2](2_the_gaussian_bottleneck.ipynb).
+# All this was one step at a time, on two or three mixtures. A sampler takes many steps, and may be
+# given any data. **How much does a Gaussian lose in all: in each family, at every number of steps,
+# and at worst?** [Notebook 2](2_the_gaussian_bottleneck.ipynb) measures it.

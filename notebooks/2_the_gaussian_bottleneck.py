@@ -618,3 +618,8 @@ pd.DataFrame(thin).T.rename_axis("std of a mode")
 #   be measured against `full`;
 # - local errors bound the error of the samples, but loosely when there are many steps; and a
 #   deterministic sampler, to which they do not apply, has errors of its own.
+#
+# Every denoiser here was the best of its kind: exact means, an exact latent, no training. A floor
+# that no Gaussian network can pass is one thing, a mixture that passes below it another. **Does a
+# network that is trained get there, and under which loss?**
+# [Notebook 3](3_soft_mixtures_learn_it.ipynb) trains some.

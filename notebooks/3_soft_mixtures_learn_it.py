@@ -548,3 +548,8 @@ print(report.sentence(config, toy.rows))
 #   finite mixture is simpler, has a density, and is trained by its likelihood;
 # - the error of a trained mixture is not the bottleneck any more, but it is not zero: the
 #   draws are a continuous function of $\eta$, and modes are not.
+#
+# So the idea works, and the loss that the paper trains it by does not. It was not the first time
+# that a statement held in one reading and failed in another. **Which of the paper's statements hold
+# as they stand, and what is left of the others?** [Notebook 4](4_the_theorems_audited.ipynb) takes
+# them one by one.

@@ -9,11 +9,12 @@
 # %% [markdown]
 # # 4. The theorems, audited
 #
-# The paper *Soft Mixture Denoising* proves three theorems. In substance: local errors of Gaussian
-# steps are unbounded (3.1), so is the global error (3.2), and a soft mixture has none (4.1). This
-# notebook is for readers who want to see each of them tried, with exact quantifiers, by numbers
-# that have a certificate or a second route. All three contain something true, and each section
-# says that first.
+# [Notebook 1](1_the_posterior_is_a_mixture.ipynb) to
+# [notebook 3](3_soft_mixtures_learn_it.ipynb) followed the paper's subject; this one goes through
+# its statements. *Soft Mixture Denoising* proves three theorems. In substance: local errors of
+# Gaussian steps are unbounded (3.1), so is the global error (3.2), and a soft mixture has none
+# (4.1). Each is tried here, with exact quantifiers, by numbers that have a certificate or a second
+# route. All three contain something true, and each section says that first.
 #
 # What this notebook shows, in order:
 #
@@ -740,6 +741,8 @@ wide.dropna(axis=1, how="all")
 #   harm.
 # - *The squared error trains a soft mixture.* No. A proper score does.
 #
-# None of this takes from what the mixture step is good for:
-# [notebook 3](3_soft_mixtures_learn_it.ipynb) trains networks that make less than any Gaussian
-# could, where steps are few.
+# None of this takes from what the mixture step is good for: where steps are few, the networks of
+# notebook 3 make less error than any Gaussian could. And where steps are many every family comes
+# close to the truth, at a rate that is known. What is left is a matter of price. **How many steps
+# does each kind of denoiser need, and where should they lie?**
+# [Notebook 5](5_how_many_steps.ipynb) counts them.

@@ -10,9 +10,9 @@
 # # 5. How many steps?
 #
 # [Notebook 2](2_the_gaussian_bottleneck.ipynb) measured how wrong a Gaussian backward step has to
-# be. This one turns the question round, for somebody who has to choose a sampler: given an error
-# that can be borne, how many steps does each kind of denoiser need, and on which grid of noise
-# levels?
+# be, and [notebook 4](4_the_theorems_audited.ipynb) how fast that fades as steps are added. This
+# one turns the question round, for somebody who has to choose a sampler: given an error that can be
+# borne, how many steps does each kind of denoiser need, and on which grid of noise levels?
 #
 # What this notebook shows, in order:
 #
@@ -309,3 +309,7 @@ print(report.recommendation(answers["fitted"], choose(answers["fitted"]), fit))
 # - The exact soft mixture needs one step. That is theory: what training makes of it is told in
 #   [notebook 3](3_soft_mixtures_learn_it.ipynb), and with many steps its errors are no longer the
 #   smaller ones.
+#
+# All of it was computed where the truth is known. The data that diffusion models are made for have
+# no formula for $q(x_s \mid x_t)$. **Does any of this carry over to them?** That is asked of
+# pictures by `python -m smdtheory.images`.

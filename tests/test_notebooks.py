@@ -8,21 +8,26 @@ Make one anew, with its figures, by
 """
 
 import ast
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+from PIL import Image
 
 from smdtheory.figures import draw
-from smdtheory.plots import read_numbers
+from smdtheory.plots import COLUMN, read_numbers
+from smdtheory.toy.config import ToyConfig
+from smdtheory.toy.store import load
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 FIGURES = sorted((ROOT / "figures").iterdir())
-MAX_OUTPUT = 320_000
-"""Characters of one output, of which a figure is the largest."""
+MAX_OUTPUTS = 300_000
+"""Characters of all outputs of a notebook, of which figures are the largest."""
 
 every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
@@ -74,9 +79,7 @@ def test_was_executed_once_in_order_and_without_complaint(source):
         for output in cell.outputs:
             assert output.output_type != "error", output.evalue
             assert output.get("name") != "stderr", output.text
-            assert len(nbformat.v4.writes(nbformat.v4.new_notebook(
-                cells=[nbformat.v4.new_code_cell(outputs=[output])]
-            ))) < MAX_OUTPUT  # fmt: skip
+    assert len(json.dumps([cell.outputs for cell in cells])) < MAX_OUTPUTS
 
 
 @every_notebook
@@ -110,6 +113,20 @@ def test_links_and_sections_exist(source):
     theory = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
     headings = set(re.findall(r"^#+ (\d+(?:\.\d+)?) ", theory, flags=re.MULTILINE))
     assert set(re.findall(r"§(\d+(?:\.\d+)?)", text)) <= headings
+
+
+@pytest.mark.parametrize("path", [p for p in FIGURES if p.suffix == ".png"], ids=lambda p: p.stem)
+def test_a_figure_fits_one_column_and_holds_its_numbers(path):
+    with Image.open(path) as image:
+        assert image.width == round(image.info["dpi"][0] * COLUMN)
+    assert not read_numbers(path).empty
+
+
+def test_the_stored_toy_is_that_of_the_notebook():
+    """Were it another, the notebook would train for minutes."""
+    (line,) = re.findall(r"ToyConfig\(.*\)", SOURCES[2].read_text(encoding="utf-8"))
+    config = eval(line, {"ToyConfig": ToyConfig, "Path": Path})
+    assert load(replace(config, out=ROOT / "notebooks" / config.out)) is not None
 
 
 def test_every_figure_belongs_to_a_notebook_and_comes_as_png_and_pdf():

@@ -1,5 +1,6 @@
 """What the figures show is what they were given."""
 
+import io
 import itertools
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
+from PIL import Image
+from test_plots_grids import LEVELS, NEEDED, SUMS
 
 from smdtheory import plots
 from smdtheory.families import FAMILIES, LEARNED
@@ -70,6 +73,11 @@ GAINS = pd.DataFrame(
     for arm in ("gaussian", "diagonal")
     for steps in (1, 10, 100)
 )  # fmt: skip
+PHASE = pd.DataFrame(
+    {"arm": arm, "modes": modes, "ratio": ratio, "searched": 8192,
+     "steps_needed": np.nan if (arm, ratio) == ("fixed_small", 8) else ratio * modes}
+    for arm in FAMILIES for modes in (2, 4, 8) for ratio in (1, 2, 8)
+)  # fmt: skip
 TABLE = np.where(
     np.triu(np.ones((5, 5)), 1) > 0, np.add.outer(np.arange(5) * 0, np.arange(5)), np.nan
 )
@@ -122,6 +130,9 @@ FIGURES = {
         {arm: np.full((32, 256), 99, dtype=np.uint8) for arm in LEARNED[:4]}, [1, 2, 10, 100], **k
     ),
     "forecast": lambda **k: plots.forecast_against_measured(GAINS, **k),
+    "needed": lambda **k: plots.steps_against_error(NEEDED, **k),
+    "grids": lambda **k: plots.grid_comparison(LEVELS, SUMS, **k),
+    "phase": lambda **k: plots.phase_diagram(PHASE, **k),
 }  # fmt: skip
 figures = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 
@@ -177,6 +188,56 @@ def test_global_state_is_left_alone(make):
         make()
         assert dict(mpl.rcParams) == before
         assert plt.get_fignums() == plots_open
+
+
+@figures
+def test_a_saved_figure_holds_the_numbers_that_it_shows(make, tmp_path):
+    fig = make(title="a claim")
+    assert fig.numbers is not None
+    assert len(fig.numbers) > 2
+    assert np.isfinite(fig.numbers.select_dtypes("number")).any().all()
+    png, _ = plots.save(fig, tmp_path / "figure")
+    pd.testing.assert_frame_equal(
+        plots.read_numbers(png),
+        fig.numbers.reset_index(drop=True),
+        rtol=1e-8,
+        check_dtype=False,
+        check_index_type=False,
+    )
+
+
+def test_the_numbers_are_those_drawn_with_their_half_widths():
+    rows = ROWS.assign(seconds=1.0)
+    noted = plots.error_against_steps(rows).numbers
+    assert list(noted) == ["arm", "steps", "M_sum", "M_sum_error"]
+    assert_allclose(noted["M_sum"], rows["M_sum"])
+    noted = plots.error_along_chain(CHAIN, uncertainty={"full": 0.1 * CHAIN["full"]}).numbers
+    full = noted[noted["arm"] == "full"]
+    assert_allclose(full[["t", "value"]], np.column_stack([np.arange(1, T + 1), CHAIN["full"][1:]]))
+    assert_allclose(full["value_error"], 0.1 * full["value"])
+    learned = plots.posterior_beside_models(
+        GRID, GRID, SQUARE, {"gaussian": SQUARE}, errors={"gaussian": 0.123}
+    ).numbers
+    (half,) = learned.loc[learned["of"] == "KL", "value_error"]
+    assert half == pytest.approx(0.005)  # written as 0.12
+
+
+def test_a_png_has_few_colours_and_a_notebook_shows_it_sharp(tmp_path):
+    fig = FIGURES["steps"](width=plots.COLUMN)
+    bundle, sizes = fig._repr_mimebundle_()
+    png, _ = plots.save(fig, tmp_path / "figure")
+    for file in (png, io.BytesIO(bundle["image/png"])):
+        image = Image.open(file)
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((1, image.height - 2)) == (255, 255, 255)
+        assert image.width == round(200 * plots.COLUMN) == 2 * sizes["image/png"]["width"]
+
+
+def test_photographs_keep_their_colours(tmp_path):
+    strip = np.arange(96 * 96 * 3).reshape(96, 96, 3) * 7 % 256
+    png, _ = plots.save(plots.draws_by_arm({"gaussian": strip}, [1]), tmp_path / "draws")
+    with Image.open(png) as image:
+        assert image.mode == "RGB"
 
 
 @pytest.mark.parametrize("name", ["contours", "chain", "map"])
@@ -272,13 +333,12 @@ def test_densities_beside_a_posterior_are_drawn_in_panels_of_their_own():
     fig = plots.posterior_beside_models(
         GRID, GRID, [SQUARE, SQUARE], moved, panels=["a", "b"], errors={"soft_energy": [0.25, 0.7]}
     )
-    axes = np.array(fig.axes).reshape(2, 3)
-    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["a", "b"]
-    assert [ax.get_title() for ax in axes[:, 0]] == ["posterior", ""]
-    assert [ax.get_title() for ax in axes[:, 2]] == [
-        "soft, energy score\nKL 0.25 nats", "KL 0.70 nats",
-    ]  # fmt: skip
-    assert axes[0, 1].get_title() == "learned Gaussian"
+    axes = np.array(fig.axes).reshape(3, 2).T
+    assert [ax.get_title() for ax in axes[:, 0]] == ["a", "b"]
+    assert axes[0, 0].get_ylabel() == "posterior"
+    assert [ax.get_title() for ax in axes[:, 2]] == ["KL 0.25 nats", "KL 0.70 nats"]
+    labels = [" ".join(ax.get_ylabel().split()) for ax in axes[0, 1:]]
+    assert labels == ["learned Gaussian", "soft, energy score"]
     step = GRID[1] - GRID[0]
     for ax, middle in ((axes[0, 2], 0.0), (axes[1, 2], 10 * step)):
         innermost = ax.collections[-1].get_paths()[-1].vertices
@@ -486,7 +546,7 @@ BAD = {
     "contours transposed": (
         lambda: plots.posterior_contours(GRID, GRID[1:], SQUARE, {}), "posterior"),
     "lines beside": (
-        lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {}, panels=["a", "b"]), "1 name"),
+        lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {}, panels=["a", "b"]), "1 head"),
     "error of what is not beside": (
         lambda: plots.posterior_beside_models(GRID, GRID, SQUARE, {}, errors={"full": 0}), "full"),
     "density of nothing": (

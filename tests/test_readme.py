@@ -109,3 +109,17 @@ def test_notation_names_what_there_is():
 def test_family_table_has_every_family_in_order():
     table = rows("| family | covariance of p(x_s given x_t) |")
     assert [name for row in table for name in re.findall(r"`([^`]+)`", row[0])] == list(FAMILIES)
+
+
+def test_figure_table_has_every_notebook_and_every_figure():
+    table = rows("| notebook | its question | figures | `python -m smdtheory.figures` | minutes |")
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert len(table) == len(notebooks)
+    for row, path in zip(table, notebooks, strict=True):
+        assert f"(notebooks/{path.name})" in row[0]
+        assert re.findall(r"\]\(([^)]+)\)", row[2]) == [
+            f"figures/{figure.name}"
+            for figure in sorted((ROOT / "figures").glob(f"{path.stem}_*.png"))
+        ]
+        assert row[3] == f"`--only {path.stem[0]}`"
+        assert float(row[4]) > 0

@@ -279,7 +279,7 @@ def test_latents_and_covered_modes_are_explained(finished):
 
 def test_the_figure_shows_the_rows(finished):
     config, toy = finished
-    fig = drawn(toy, config)
+    fig = drawn(toy, config, width=plots.PAGE)
     by_steps, over = fig.axes[-2:]
     label = plots.LOOKS["soft_energy"].label
     mine = toy.rows[(toy.rows["arm"] == "soft_energy")]
@@ -297,11 +297,15 @@ def test_the_figure_shows_the_rows(finished):
     panels = [ax for ax in fig.axes if ax.get_aspect() == 1]
     assert len(panels) == 1 + 2 * len(toy.samples)
     assert_allclose(panels[0].collections[1].get_offsets(), toy.data)
+    narrow = drawn(toy, config, width=plots.COLUMN)
+    assert len([ax for ax in narrow.axes if ax.get_aspect() == 1]) == 2 * len(toy.samples)
 
 
-def test_no_text_leaves_the_figure_or_covers_other_text(finished, monkeypatch):
+@pytest.mark.parametrize("width", [plots.COLUMN, plots.PAGE])
+def test_no_text_leaves_the_figure_or_covers_other_text(finished, width, monkeypatch):
     config, toy = finished
-    fig = drawn(toy, config, title="A claim that is long enough to be broken " * 2, subtitle="d")
+    title = "A claim that is long enough to be broken " * 2
+    fig = drawn(toy, config, title=title, subtitle="d", width=width)
     boxes = []
     draw = Text.draw
 
@@ -324,7 +328,7 @@ def test_a_figure_of_what_does_not_fit_is_refused(finished):
     config, toy = finished
     for changes, message in (
         ({"watched": 7}, "T = 7"),
-        ({"width": 3}, "between 4 and 20"),
+        ({"width": 2}, "between 3 and 20"),
         ({"centres": np.zeros(3)}, "centres must have shape"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,10 +1,11 @@
 """Arrays and data frames become matplotlib figures; nothing is measured here.
 
-Each function returns a new :class:`matplotlib.figure.Figure`, which pyplot does not know of, and
-leaves matplotlib's settings as they were. Options they share: ``title`` (the claim), ``subtitle``
-(what was measured: mixture, d, T, schedule, seed) and ``width`` in inches (:data:`COLUMN` or
-:data:`PAGE`). A denoiser looks the same everywhere (:data:`LOOKS`), and its line and marker tell it
-apart without colour. :func:`save` writes PNG and PDF.
+Each function returns a new :class:`Drawing`, a matplotlib figure that holds the numbers it shows
+and that pyplot does not know of, and leaves matplotlib's settings as they were. Options they share:
+``title`` (the claim), ``subtitle`` (what was measured: mixture, d, T, schedule, seed) and ``width``
+in inches (:data:`COLUMN` or :data:`PAGE`). A denoiser looks the same everywhere (:data:`LOOKS`),
+and its line and marker tell it apart without colour. :func:`save` writes PNG and PDF, and
+:func:`read_numbers` reads the numbers back.
 
     posterior.py  the bottleneck picture: a posterior against the Gaussians that replace it
     chain.py      errors along one chain, for every pair (s, t), and as an area
@@ -15,7 +16,8 @@ apart without colour. :func:`save` writes PNG and PDF.
     images.py     denoisers of images: errors against T, forecast and measured
     grids.py      steps needed against the error; levels of grids and the sums on them
     toy.py        learned denoisers on a grid of modes: samples and errors
-    style.py      looks, settings, saving
+    drawing.py    a figure with its numbers: saving, showing, reading
+    style.py      looks and settings
     frame.py      what the figures share: checks, headings, labels
     scales.py     logarithmic axes, and zeros on them
 """

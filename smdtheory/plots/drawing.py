@@ -19,9 +19,6 @@ from smdtheory.plots.style import style
 DPI = 200
 """Dots an inch of a PNG; a notebook shows half as many pixels an inch, for sharp screens."""
 
-COLORS = 128
-"""Colours of a PNG, those that cover most of what it has."""
-
 KEY = "numbers"
 """The text chunk of a PNG that holds the numbers of its figure, as CSV."""
 
@@ -70,6 +67,8 @@ class Drawing(Figure):
     Attributes:
         numbers: what is drawn, a row for each point; None if nothing was noted. A column of numbers
             may have its half-widths in the column of that name with ``_error``.
+        colors: how many colours its PNG has; None for photographs, which need them all. 128 are
+            enough for lines and text on white, and make the file a third as large.
 
     Example:
         >>> from smdtheory.plots import error_along_chain
@@ -80,11 +79,10 @@ class Drawing(Figure):
     """
 
     numbers: pd.DataFrame | None = None
+    colors: int | None = 128
 
     def png(self) -> bytes:
-        """The figure as a PNG, with its numbers: :data:`DPI` dots an inch, :data:`COLORS` colours.
-
-        So many are enough for lines and text on white, and make the file a third as large.
+        """The figure as a PNG of :data:`DPI` dots an inch, its numbers within.
 
         Example:
             >>> Drawing().png()[1:4]
@@ -96,7 +94,9 @@ class Drawing(Figure):
         with style():
             self.savefig(pixels, format="png", dpi=DPI, facecolor="white")
         image = Image.open(pixels).convert("RGB")
-        image = image.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        if self.colors is not None:
+            covering, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+            image = image.quantize(self.colors, covering, dither=plain)
         image.save(packed, "png", optimize=True, dpi=(DPI, DPI), pnginfo=info)
         return packed.getvalue()
 

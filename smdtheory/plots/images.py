@@ -151,6 +151,8 @@ def draws_by_arm(
             ax.axvline(place * group - 0.5, color="white", lw=2.5)
     axes[-1].set_xticks([group * (place + 0.5) for place in range(len(steps))])
     axes[-1].set_xticklabels([f"T = {T}" for T in steps])
+    if any(array.ndim == 3 for array in arrays.values()):
+        fig.colors = None
     noted = [
         {"arm": arm, "value": array.ravel()[some(array.size)]} for arm, array in arrays.items()
     ]
