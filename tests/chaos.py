@@ -21,7 +21,7 @@ import psutil
 
 from smdtheory.store.survey import Survey, survey
 
-PATIENCE = 900
+PATIENCE = 3000
 """Seconds after which a test that waits gives up."""
 
 

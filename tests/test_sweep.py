@@ -13,6 +13,7 @@ import pytest
 from smdtheory import GaussianMixture, presets
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule
+from smdtheory.store.folder import Claim
 from smdtheory.sweep import SweepConfig, cells, mixtures, run, run_sweep
 from smdtheory.sweep.compute import compute
 
@@ -237,6 +238,22 @@ def test_cost_grows_with_the_steps_and_long_cells_start_first(tmp_path):
     plan = cells.make_plan(SweepConfig(**QUICK, out=tmp_path))
     assert [task.cost for task in plan.tasks] == sorted((t.cost for t in plan.tasks), reverse=True)
     assert plan.tasks[0].cell.arm == "truncated_2"
+
+
+def test_two_cells_that_train_one_network_do_not_begin_together(tmp_path, monkeypatch):
+    said = []
+
+    def run_tasks(tasks, work, pool, *, finished, failed, claim, tick):
+        one, two = (task for task in tasks if task.cell.training is not None)
+        said.extend([claim(one), claim(two)])
+        failed(one, ValueError("no"))
+        said.append(claim(two))
+
+    monkeypatch.setattr(run, "run_tasks", run_tasks)
+    options = {"no_train": False, "learned": "gaussian", "schedule": ("cosine", "linear")}
+    with pytest.warns(RuntimeWarning, match="failed"):
+        sweep(tmp_path, iterations=1, **options)
+    assert said == [Claim.OURS, Claim.THEIRS, Claim.OURS]
 
 
 def test_another_seed_draws_anew_and_the_same_seed_the_same(tmp_path):

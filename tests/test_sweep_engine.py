@@ -103,6 +103,7 @@ class Fake:
         self.names = list(names)
         self.flying = {}
         self.most = 0
+        self.broken = set()
         self.log = []
         self.ending = lambda task, worker, future: future.set_result(task.name)
 
@@ -116,6 +117,8 @@ class Fake:
 
     def _executor(self, name):
         def submit(fn, task):
+            if name in self.broken:
+                raise engine.BrokenExecutor
             assert name not in self.flying
             future = engine.Future()
             self.flying[name] = task, future
@@ -127,6 +130,7 @@ class Fake:
 
     def bury(self, worker):
         self.flying.pop(worker, None)
+        self.broken.discard(worker)
 
 
 @contextmanager
@@ -204,6 +208,23 @@ def test_what_a_broken_connection_cancelled_begins_again_without_blame(quick):
     assert sorted(good) == list("abcd")
     assert not bad
     assert sorted(cut) == list("aaabbb")
+
+
+def test_a_worker_that_dies_idle_is_replaced_and_nobody_is_blamed(quick):
+    pool = Fake("x")
+
+    def ending(task, worker, future):
+        if task.name == "b":
+            pool.broken.add("x")  # found out when the next work is sent
+        if task.name == "a" and [t for _, t, _ in pool.log].count("a") == 1:
+            future.set_exception(ZeroDivisionError())
+        else:
+            future.set_result(task.name)
+
+    pool.ending = ending
+    good, bad = drive(list("ab"), given(pool))
+    assert sorted(good) == ["a", "b"]
+    assert not bad
 
 
 def test_what_is_done_or_anothers_is_not_begun(quick):

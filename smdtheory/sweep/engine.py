@@ -98,19 +98,30 @@ def run_tasks(
                 start(task, worker, executor, False)
                 break
         queue.put_back(theirs)
-        waiting = bool(theirs) and not flying
-        if suspects and not flying and (waiting or not queue):
+        if suspects and not flying:
             start(suspects.popleft(), worker, executor, True)
 
     def start(task: Task, worker: Hashable, executor: Executor, alone: bool) -> None:
         try:
             flying[executor.submit(work, task)] = task, worker, alone
-        except BrokenExecutor:
-            gone(task, worker, alone)
+        except BrokenExecutor:  # it died while it had nothing to do
+            bury(worker)
+            again(task, alone)
 
-    def gone(task: Task, worker: Hashable, alone: bool) -> None:
+    def bury(worker: Hashable) -> None:
         pool.bury(worker)
         queue.forget(worker)
+
+    def again(task: Task, alone: bool) -> None:
+        """What did not end, by nobody's fault, begins again."""
+        if alone:
+            suspects.appendleft(task)
+        else:
+            queue.put_back([task])
+
+    def lost(task: Task, worker: Hashable, alone: bool) -> None:
+        """What was lost with its worker waits to run alone, or has failed."""
+        bury(worker)
         if alone:
             failed(task, LostError("its process died, and died again when run alone"))
         else:
@@ -134,16 +145,13 @@ def run_tasks(
             del flying[future]
             if not future.done():
                 future.cancel()
-                gone(task, worker, alone)
-            elif future.cancelled():  # the connection was lost for a moment: nobody's fault
-                if alone:
-                    suspects.appendleft(task)
-                else:
-                    queue.put_back([task])
+                lost(task, worker, alone)
+            elif future.cancelled():  # the connection was lost for a moment
+                again(task, alone)
             elif (error := future.exception()) is None:
                 finished(task, future.result())
             elif isinstance(error, (BrokenExecutor, *pool.lost)):
-                gone(task, worker, alone)
+                lost(task, worker, alone)
             else:
                 failed(task, error)
         tick()

@@ -8,6 +8,7 @@ whose mixture nobody has.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -79,7 +80,8 @@ class Queue(Generic[Task]):
 
     def put_back(self, tasks: Iterable[Task]) -> None:
         """Return what was taken and not done."""
-        self._tasks = sorted([*self._tasks, *tasks], key=lambda task: -task.cost)
+        for task in tasks:
+            insort(self._tasks, task, key=lambda task: -task.cost)
 
     def forget(self, worker: Hashable) -> None:
         """A worker is gone, and with it what it kept."""

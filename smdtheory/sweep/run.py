@@ -119,8 +119,10 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     failures: list[tuple[str, str]] = []
     tasks = plan.tasks
     with _bar(tasks, len(plan.cells), show=progress) as advance:
+        training: set[Path | None] = set()
 
         def finished(task: Task, rows: list[Row]) -> None:
+            training.discard(task.checkpoints)
             try:
                 store.add(task.cell.configuration, rows)
             except ValueError as error:  # a worker of another version, on a cluster
@@ -129,15 +131,20 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
                 advance(task)
 
         def failed(task: Task, error: BaseException) -> None:
+            training.discard(task.checkpoints)
             text = f"{type(error).__name__}: {error}"
             store.add_failure(task.cell.configuration, task.steps, text, task.cell.label)
             failures.append((task.cell.label, text))
             advance(task)
 
         def claim(task: Task) -> Claim:
+            if task.checkpoints in training:
+                return Claim.THEIRS  # a worker would wait for the other to train the same network
             whose = store.claim(task.cell.configuration, task.steps)
             if whose is Claim.DONE:
                 advance(task)
+            elif whose is Claim.OURS and task.checkpoints is not None:
+                training.add(task.checkpoints)
             return whose
 
         try:
