@@ -89,7 +89,7 @@ def test_links_and_files_exist():
 
 
 def test_modules_that_are_run_exist():
-    modules = set(re.findall(r"python -m (smdtheory[\w.]*)", README))
+    modules = set(re.findall(r"python -m (smdtheory(?:\.\w+)*)", README))
     assert modules
     for module in modules:
         found = importlib.util.find_spec(module)
