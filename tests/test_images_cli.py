@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pickle
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from commands import help_of, status_here
 
 from smdtheory.images import __main__, run
+from smdtheory.images import training as training_room
 from smdtheory.images.config import IMAGE_ARMS, ImagesConfig
 from smdtheory.images.findings import read_findings
 from smdtheory.images.summary import these
@@ -32,7 +39,16 @@ def test_help_imports_nothing_heavy():
     ("options", "said"),
     [
         (["--data", "cifar10"], ["--path FOLDER"]),
-        (["--data", "folder", "--path", "nowhere"], ["nowhere"]),
+        (["--data", "folder", "--path", "nowhere"], ["nowhere", "does not exist"]),
+        (["--data", "folder", "--path", "empty"], ["empty", "no files", "Name another"]),
+        (
+            ["--data", "folder", "--path", "broken"],
+            ["2 files, none of which", "a.png: its content"],
+        ),
+        (["--data", "folder", "--path", "broken/a.png"], ["a.png", "is a file"]),
+        (["--data", "cifar10", "--path", "empty"], ["cifar-10-python.tar.gz", "empty"]),
+        (["--data", "cifar10", "--path", "broken"], ["cifar-10-python.tar.gz", "MD5"]),
+        (["--out", "broken/a.png"], ["a.png", "--out"]),
         (["--arms", "gausian"], ["gausian"]),
         (["--iterations", "0"], ["from 1 to 1000", "received 0"]),
         (["--latents", "3"], ["even", "received 3"]),
@@ -44,6 +60,11 @@ def test_help_imports_nothing_heavy():
     ],
 )
 def test_mistakes_end_with_status_2_and_a_cure(monkeypatch, capsys, tmp_path, options, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    for name in ("a.png", "cifar-10-python.tar.gz"):
+        (tmp_path / "broken" / name).write_bytes(b"neither")
     arms = [] if "--arms" in options else ["--arms", "gaussian"]
     quick = [*QUICK, *arms, "--out", tmp_path, *options[options[0] == "report" :]]
     stage = ["report"] if options[0] == "report" else []
@@ -130,6 +151,125 @@ def test_more_arms_and_steps_are_added_to_what_is_there(monkeypatch, tmp_path):
     both = pd.read_csv(tmp_path / "rows.csv")
     assert both["arm"].tolist() == ["gaussian"] * 2 + ["fixed_large"] * 2
     assert both[:2].drop(columns="seconds").equals(first.drop(columns="seconds"))
+
+
+ONE = [*QUICK, "--arms", "gaussian", "--data", "mixture", "--components", "3", "--rank", "2"]
+
+
+def ends_with(monkeypatch, capsys, out: Path, *options: object) -> str:
+    """What the command says when it ends with status 2; nothing half-written is left."""
+    capsys.readouterr()
+    assert run_here(monkeypatch, *ONE, *options, "--out", out) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.startswith("error: ")
+    assert "Traceback" not in shown
+    assert not list(out.rglob("*.tmp"))
+    return shown
+
+
+class Trap:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def test_checkpoints_that_are_not_what_was_written_are_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, options in (("here", []), ("other", ["--learning-rate", "1e-3"])):
+        assert run_here(monkeypatch, "train", *ONE, *options, "--out", name) == 0
+    (folder,), (other,) = (sorted(Path(name).glob("*/gaussian-0")) for name in ("here", "other"))
+    weights, document = (folder / f"step-00000002.{kind}" for kind in ("safetensors", "json"))
+    whole = weights.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", pickle.dumps(Trap())):
+        weights.write_bytes(content)
+        said = ends_with(monkeypatch, capsys, Path("here"))
+        assert "step-00000002.safetensors does not: its SHA-256" in said
+        assert "goes on from step 1" in said
+        assert "moved away" in said
+    assert not Path("executed").exists()
+    for file in other.glob("step-00000002.*"):
+        shutil.copy(file, folder)
+    said = ends_with(monkeypatch, capsys, Path("here"))
+    assert "step-00000002.json is of another (learning_rate: 0.001 there, 0.002 here)" in said
+    document.rename("away")
+    assert run_here(monkeypatch, "train", *ONE, "--out", "here") == 0
+    assert weights.read_bytes() == whole
+
+
+@pytest.mark.timeout(900)  # six runs
+def test_a_disk_that_fills_up_leaves_what_is_finished(monkeypatch, capsys, tmp_path):
+    assert run_here(monkeypatch, *ONE, "--out", tmp_path / "whole") == 0
+    fsync, room = os.fsync, [0]
+
+    def full(handle: int) -> None:
+        if room[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0] -= 1
+        fsync(handle)
+
+    out, kept = tmp_path / "full", set()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for room[0] in (0, 2, 9, 3):  # files that each command can still write
+            said = ends_with(patched, capsys, out)
+            assert "No space left on device" in said
+            assert "Make room" in said
+            assert kept <= set(out.rglob("*"))
+            kept = {path for path in out.rglob("*") if "step-" not in path.name}
+    assert any(path.parent.name == "rows" for path in kept)
+    assert run_here(monkeypatch, *ONE, "--out", out) == 0
+    tables = (
+        pd.read_csv(path / "rows.csv").drop(columns="seconds") for path in (out, tmp_path / "whole")
+    )
+    assert next(tables).equals(next(tables))
+
+
+ALLOCATOR = RuntimeError(
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), MemoryError(), ALLOCATOR])
+def test_memory_that_is_not_there_is_answered_with_options(monkeypatch, capsys, tmp_path, error):
+    def full(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_room, "check_loss", full)
+        said = ends_with(patched, capsys, tmp_path)
+    assert "must fit in the memory of cpu; received 8 images, which do not. Give --shards 2" in said
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "draw", full)
+        patched.setattr(run.ImageRun, "_picture", lambda *arguments: None)
+        said = ends_with(patched, capsys, tmp_path)
+    assert "received 64 images, which do not. Give fewer" in said
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Bench, "row", full)
+        said = ends_with(patched, capsys, tmp_path)
+    for words in ("64 images with 2 latents", "--measured", "--latents", "finished is kept"):
+        assert words in said
+    assert list(tmp_path.glob("*/gaussian-0/step-00000002.json"))
+    assert list(tmp_path.rglob("gaussian-0-1.safetensors"))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, tmp_path):
+    def wrong(*arguments, **options):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(training_room, "check_loss", wrong)
+    with pytest.raises(RuntimeError, match="mat1"):
+        run_here(monkeypatch, *ONE, "--out", tmp_path)
+
+
+def test_rows_that_are_damaged_are_measured_again(monkeypatch, capsys, tmp_path):
+    assert run_here(monkeypatch, *ONE, "--out", tmp_path) == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    first, second = sorted(tmp_path.rglob("rows/*.json"))
+    first.write_text("[" * 10**5)
+    second.write_text("3")
+    assert "there are none" in ends_with(monkeypatch, capsys, tmp_path, "--stage", "report")
+    assert run_here(monkeypatch, *ONE, "--out", tmp_path) == 0
+    again = pd.read_csv(tmp_path / "rows.csv")
+    assert again.drop(columns="seconds").equals(rows.drop(columns="seconds"))
 
 
 def test_identities_tell_apart_what_matters():

@@ -12,16 +12,26 @@ from smdtheory.images.config import ImagesConfig, Stage
 def main() -> int:
     """Parse, run, print; return the exit status.
 
-    0: done. 1: training diverged, or the folder could no longer be written. 2: wrong input, or
-    something that is not there: a file, a GPU, memory. 130: stopped by Ctrl-C.
+    0: done. 1: training diverged. 2: wrong input, or something that is not there: a file, a GPU,
+    memory, space on the disk. 130: stopped by Ctrl-C.
     """
     arguments = sys.argv[1:]
     if arguments and arguments[0] in get_args(Stage):
         arguments = ["--stage", *arguments]
     return guarded(
-        lambda: _run(parse(ImagesConfig, "smdtheory.images", arguments)),
+        lambda: _with_space(parse(ImagesConfig, "smdtheory.images", arguments)),
         stopped="What is finished is kept; the same command goes on from there.",
     )
+
+
+def _with_space(config: ImagesConfig) -> int:
+    try:
+        return _run(config)
+    except OSError as error:
+        raise ValueError(
+            f"files must be readable, and the disk have room; received {error}. Make room, or name "
+            "another folder with --out. What is finished is kept: the same command goes on from it."
+        ) from error
 
 
 def _run(config: ImagesConfig) -> int:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from smdtheory.checks import integer, shown
+from smdtheory.files import write_atomically
 from smdtheory.images.networks import POINTS, ImageNetwork, Kind, soft_networks
 from smdtheory.images.unets import Preset, Shape, check_shape, preset_of
 from smdtheory.models.checkpoint import open_folder
@@ -204,14 +206,20 @@ def save_unet(network: nn.Module, folder: str | os.PathLike[str]) -> Path:
     Raises:
         TypeError: if ``network`` is of another kind, or ``folder`` not a path.
         ValueError: if the folder cannot be made or written to.
+        OSError: if there is no space; what is there is whole.
     """
     if not isinstance(network, ImageNetwork):
         raise TypeError(
             f"network must be an ImageNetwork; received {type(network).__name__}. Denoisers of "
             "images have one, as denoiser.network."
         )
-    path = open_folder(folder)
-    network.unet.save_pretrained(path, safe_serialization=True)
+    from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+
+    path, unet = open_folder(folder), network.unet
+    weights = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
+    content = safetensors.save(weights, metadata={"format": "pt"})
+    write_atomically(path / SAFETENSORS_WEIGHTS_NAME, content)
+    write_atomically(path / CONFIG_NAME, unet.to_json_string())  # last: where it is, all is
     return path
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,7 @@ from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
 from smdtheory.images.evaluate import SCHEDULE, Bench, Row, draw
 from smdtheory.images.forecast import forecast_sum
 from smdtheory.images.low_rank import fit_low_rank
+from smdtheory.images.memory import held_in
 from smdtheory.images.parallel import Parallel, processes_for
 from smdtheory.images.sources import load_images
 from smdtheory.models.learned import LearnedDenoiser
@@ -150,7 +152,8 @@ class ImageRun:
             pass
         seed = self.config.seed + 1000 * repeat
         denoiser = sampler_of(arm, self.denoiser(arm, repeat))
-        found = draw(denoiser, steps, self.config.draws, seed)
+        with self._in_memory(denoiser, "draws", f"{self.config.draws} images"):
+            found = draw(denoiser, steps, self.config.draws, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, safetensors.save({"images": found}))
         return found
@@ -175,12 +178,14 @@ class ImageRun:
     def row(self, arm: ImageArm, repeat: int, steps: int) -> Row:
         """What is measured of an arm at T = ``steps``; measured now, if it was not yet."""
         path = self._row_path(arm, repeat, steps)
-        try:
-            return cast("Row", json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            pass
+        known = _row_in(path)
+        if known is not None:
+            return known
         drawn = self.drawn(arm, repeat, steps) if steps <= self.config.longest else None
-        found = self.bench.row(arm, self.denoiser(arm, repeat), steps, repeat, drawn)
+        denoiser, config = self.denoiser(arm, repeat), self.config
+        size = f"{config.measured} images with {config.latents} latents each"
+        with self._in_memory(denoiser, "what is measured", size):
+            found = self.bench.row(arm, denoiser, steps, repeat, drawn)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         return found
@@ -215,8 +220,8 @@ class ImageRun:
     def _sum(self, family: Family, steps: int) -> Estimate:
         path = self.folder / "forecast" / f"{family}-{steps}.json"
         try:
-            value, error = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            value, error = map(float, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             found = forecast_sum(self.law, Schedule.named(SCHEDULE, steps), family)
             value, error = float(found), float(found.error)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,13 +230,13 @@ class ImageRun:
         return Estimate(numbers[0], numbers[1], "sampling")
 
     def finished(self) -> pd.DataFrame:
-        """The rows that are there.
+        """The rows that are there, and whole.
 
         Raises:
             ValueError: if there are none.
         """
         paths = [self._row_path(arm, repeat, steps) for repeat, arm, steps in self.cells()]
-        rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+        rows = [row for path in paths if (row := _row_in(path)) is not None]
         if not rows:
             raise ValueError(
                 f"report needs rows that were measured; there are none in {self.measured}. Run the "
@@ -252,6 +257,20 @@ class ImageRun:
             self.config.out / "config.json", json.dumps(json.loads(canonical(asked)), indent=1)
         )
 
+    def _in_memory(
+        self, denoiser: LearnedDenoiser, what: str, received: str
+    ) -> AbstractContextManager[None]:
+        """Say which options ask for less memory, where a network is evaluated."""
+        return held_in(
+            denoiser.data_mean.device,
+            what,
+            received,
+            lambda: (
+                "Give fewer --measured, --draws or --latents, or a smaller --preset; what is "
+                "finished is kept."
+            ),
+        )
+
     def _row_path(self, arm: ImageArm, repeat: int, steps: int) -> Path:
         return self.measured / "rows" / f"{arm}-{repeat}-{steps}.json"
 
@@ -263,3 +282,12 @@ class ImageRun:
         denoiser = sampler_of(cast("ImageArm", name), cast("LearnedDenoiser", training.average))
         drawn = draw(denoiser, PICTURE_STEPS, PICTURED, 0)
         save_grid(drawn, self.images.shape, folder / f"samples-{steps:08d}.png")
+
+
+def _row_in(path: Path) -> Row | None:
+    """A row as it was written; None if it is not there, or damaged."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return cast("Row", row) if isinstance(row, dict) and {"arm", "steps"} <= row.keys() else None

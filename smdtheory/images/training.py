@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
+from smdtheory.images.memory import held_in
 from smdtheory.images.parallel import Parallel, next_shards, precision_of, processes_for
 from smdtheory.models.configuration import Data, Objective, Settings, configuration_of
 from smdtheory.models.denoiser import Denoiser
@@ -82,23 +83,19 @@ class ShardedTraining(Training):
 
         Raises:
             TypeError, ValueError, DivergedError: as :class:`smdtheory.models.training.Training`.
-            MemoryError: if a shard does not fit in the memory of the GPU.
+            MemoryError: if a shard does not fit in memory.
             RuntimeError: if the processes are at different steps.
         """
-        try:
-            super().advance()
-        except torch.OutOfMemoryError as error:
-            batch, shards = self.settings.batch, self.shards
+        batch, shards = self.settings.batch, self.shards
+
+        def cure() -> str:
             more = next_shards(batch, self.processes.num_processes, above=shards)
-            cure = (
-                f"Give --shards {more}, and a new folder: a batch is then computed in more parts."
-                if more
-                else "Take a smaller network or a GPU with more memory."
-            )
-            raise MemoryError(
-                f"a shard must fit in the memory of {self.device}; received {batch // shards} "
-                f"images, which do not. {cure}"
-            ) from error
+            if more is None:
+                return "Take a smaller network or a GPU with more memory."
+            return f"Give --shards {more}, and a new folder: a batch is then done in more parts."
+
+        with held_in(self.device, "a shard", f"{batch // shards} images", cure):
+            super().advance()
 
     def differentiate(self, n: int) -> tuple[float, float]:
         """The loss of step n, and the norm of its gradient, which is then clipped."""
@@ -181,7 +178,7 @@ def fit_images(
             :func:`smdtheory.models.fit.fit`; ValueError for shards, a device or a precision that
             do not fit, too.
         ImportError: without ``accelerate``.
-        MemoryError: if a shard does not fit in the memory of the GPU.
+        MemoryError: if a shard does not fit in memory.
         RuntimeError: if the processes do not find the same checkpoint.
 
     Example:
