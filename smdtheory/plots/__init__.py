@@ -14,6 +14,7 @@ apart without colour. :func:`save` writes PNG and PDF.
     phase.py      steps needed by separation and number of modes
     images.py     denoisers of images: errors against T, forecast and measured
     grids.py      steps needed against the error; levels of grids and the sums on them
+    live.py       one step, redrawn in place while a slider moves
     toy.py        learned denoisers on a grid of modes: samples and errors
     style.py      looks, settings, saving
     frame.py      what the figures share: checks, headings, labels
