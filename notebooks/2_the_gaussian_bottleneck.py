@@ -40,6 +40,7 @@ import pandas as pd
 import torch
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule, plots, posterior, presets
+from smdtheory.explore import explore
 from smdtheory.measure import (
     best_gaussian_errors,
     ddim_global_error,
@@ -593,6 +594,16 @@ pd.DataFrame(thin).T.rename_axis("std of a mode")
 # $w_k$ and emit $\mathcal N(m_k, S_k)$ from the $k$-th (§7.1). A large local error does not by
 # itself make the samples bad.
 #
+# ### Try it
+#
+# One step under sliders: modes on a line, and the step from $t$ to $t - 1$ seen from midway between
+# two of them. Everything is computed anew at each move (it needs a running kernel). Bring the modes
+# together and the Gaussians are good enough; raise $T$ at the same $t/T$, and they are again.
+
+# %%
+explore()
+
+# %% [markdown]
 # ## 2.7 What survives
 #
 # Of the paper's claims, in substance:

@@ -15,6 +15,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``smdtheory.audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
 - ``smdtheory.toy``: the paper's 7 × 7 grid, learned; ``python -m smdtheory.toy``.
 - ``smdtheory.images``: do the findings carry over to images? ``python -m smdtheory.images``.
+- ``smdtheory.explore``: one step under sliders, in a notebook; ``explore()``.
 - ``smdtheory.plots``: arrays and data frames to figures; computes nothing.
 
 Importing this package is cheap: torch is loaded when a name that needs it is first used.

@@ -1,5 +1,6 @@
 from . import audit as audit
 from . import estimate as estimate
+from . import explore as explore
 from . import families as families
 from . import files as files
 from . import images as images

@@ -29,7 +29,7 @@ LAYERS = [
     {"measure"},
     {"theory"},
     {"sweep", "images", "toy"},
-    {"figures", "audit", "steps"},
+    {"figures", "audit", "steps", "explore"},
 ]
 """Rooms from the lowest on: each imports from its own layer's room and from the layers below."""
 

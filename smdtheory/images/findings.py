@@ -178,8 +178,8 @@ def _references(run: ImageRun, means: pd.DataFrame) -> list[pd.DataFrame]:
                 )
     if "energy_distance" in means:
         config = run.config
-        own = run.images.draw(config.draws, torch.Generator().manual_seed(config.seed))
-        row = run.bench.compared(own)
+        generator = torch.Generator().manual_seed(config.seed)
+        row = run.bench.compared(run.images.draw(config.draws, generator), generator)
         row |= {name: SIGMAS * value for name, value in row.items() if name.endswith("_error")}
         found += [{"arm": DATA, "steps": T, **row} for T in counts if config.longest >= T]
     return [pd.DataFrame(found)] if found else []

@@ -149,7 +149,7 @@ def model_law(denoiser: Denoiser, x_t: Tensor, snr_t: Tensor, snr_s: Tensor) -> 
 def with_fixed_variance(
     law: GaussianMixture, snr_t: Tensor | float, snr_s: Tensor | float, *, large: bool
 ) -> GaussianMixture:
-    """A Gaussian step with the mean of ``law`` and a variance fixed by the schedule.
+    """A step with the means of ``law`` and a variance fixed by the schedule.
 
     It is β_{t|s} if ``large``, else β̃_{s|t}, and β_{t|0} in its place at s = 0, where it is 0.
 
@@ -163,5 +163,5 @@ def with_fixed_variance(
     step = bridge(snr_t, snr_s)
     fixed = step.beta if large else torch.where(step.variance == 0, step.beta, step.variance)
     variance = fixed.to(law.means).expand(law.batch_shape).unsqueeze(-1)
-    spectral = SpectralCovariance.isotropic(variance, law.dim)
+    spectral = SpectralCovariance.isotropic(variance.expand(law.means.shape[:-1]), law.dim)
     return GaussianMixture.from_spectral(law.logits, law.means, spectral)

@@ -19,6 +19,7 @@ from smdtheory.schedule import bridge
 from smdtheory.truth.curves import curves_of
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.posterior import posterior_at
+from smdtheory.truth.rules import sobol_normals
 from smdtheory.truth.spectral import SpectralCovariance
 from smdtheory.truth.validate import MAX_CONDITION, check_points
 
@@ -168,6 +169,52 @@ class ExactSoftMixture(_Oracle):
         return GaussianMixture.from_spectral(
             law.logits, law.means, law.spectral.map(lambda v: v + extra)
         )
+
+
+class SampledSoftMixture(_Oracle):
+    """The soft mixture whose latent is the posterior, known by R of its values alone (§7.1).
+
+    z_1..z_R are quasi-random points of q(x_0|x_t), from the same normals at every x_t; the kernel
+    around each is N(c z + c′ x_t, β̃ I), with β_{t|0} in place of β̃ at s = 0, where that is 0. With
+    R → ∞ it is q(x_s|x_t) for s >= 1.
+
+    Args:
+        mixture: q(x_0).
+        latents: R.
+
+    Raises:
+        TypeError: if ``mixture`` is not a mixture or ``latents`` not an integer.
+        ValueError: if the mixture has batch dimensions, or R is below 1.
+
+    Example:
+        >>> from smdtheory.truth import presets
+        >>> SampledSoftMixture(presets.ring(8), 16)(torch.zeros(3, 2).double(), 1.0, 2.0)
+        GaussianMixture(components=16, dim=2, batch_shape=(3,))
+    """
+
+    def __init__(self, mixture: GaussianMixture, latents: int) -> None:
+        super().__init__(mixture)
+        count = integer("latents", latents, low=1)
+        self.register_buffer("normals", sobol_normals(mixture.dim + 1, count, seed=0)[0])
+
+    normals: Tensor
+
+    def x0(self, x_t: Tensor, snr_t: Tensor) -> GaussianMixture:
+        """R points z, each of variance 0."""
+        law = self.posterior(x_t, snr_t)
+        edges = law.weights.cumsum(-1)[..., None, :-1]
+        index = (torch.special.ndtr(self.normals[:, :1]) > edges).sum(-1)
+        roots = _matrices(law.spectral.map(torch.sqrt).matrices(), index)
+        means = _rows(law.means, index) + (roots @ self.normals[:, 1:, None]).squeeze(-1)
+        zero = means.new_zeros(means.shape[:-1])
+        return GaussianMixture.from_spectral(
+            zero, means, SpectralCovariance.isotropic(zero, law.dim)
+        )
+
+    def forward(self, x_t: Tensor, snr_t: Tensor | float, snr_s: Tensor | float) -> GaussianMixture:
+        """p(x_s | x_t), R components; see :meth:`Denoiser.forward`."""
+        law = super().forward(x_t, snr_t, snr_s)
+        return with_fixed_variance(law, snr_t, snr_s, large=False)
 
 
 class TruncatedMixture(_Oracle):

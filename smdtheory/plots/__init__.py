@@ -15,6 +15,7 @@ and its line and marker tell it apart without colour. :func:`save` writes PNG an
     phase.py      steps needed by separation and number of modes
     images.py     denoisers of images: errors against T, forecast and measured
     grids.py      steps needed against the error; levels of grids and the sums on them
+    live.py       one step, redrawn in place while a slider moves
     toy.py        learned denoisers on a grid of modes: samples and errors
     drawing.py    a figure with its numbers: saving, showing, reading
     style.py      looks and settings

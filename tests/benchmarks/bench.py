@@ -2,7 +2,7 @@
 
 Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
 named: ``bench.py density memory ladder monte_carlo table posterior training low_rank images
-sweep workers overhead``.
+sweep workers overhead explore``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from smdtheory import FAMILIES, GaussianMixture, Schedule, presets
+from smdtheory.explore import view
 from smdtheory.measure import best_gaussian_errors, error_table
 from smdtheory.models.configuration import Settings
 from smdtheory.models.networks import LowRankPlusIdentity, low_rank_plus_identity
@@ -31,6 +32,7 @@ from smdtheory.models.objectives import DRAWS
 from smdtheory.models.oracle import BestGaussian
 from smdtheory.models.recipes import RECIPES, TRAINED, WIDTH, parameters_of, untrained
 from smdtheory.models.training import Training
+from smdtheory.plots.live import LiveStep
 from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_moments
 
 BATCH = 256
@@ -392,6 +394,31 @@ def overhead() -> None:
     )
 
 
+def explore() -> None:
+    """A move of a slider: what is computed, and the picture."""
+    print("explore, a move (ms of processor time; to be below 100):")
+    for modes, steps, t in ((2, 10, 3), (2, 1000, 300), (6, 10, 3), (6, 1000, 300)):
+        seen = view(2.0, 0.25, modes, steps, t)
+        figure = LiveStep(list(seen.densities))
+        parts: tuple[list[float], list[float]] = ([], [])
+        for move in range(15):
+            start = time.process_time()
+            seen = view(2.0 + 0.01 * move, 0.25, modes, steps, t)
+            middle = time.process_time()
+            figure.draw(seen.x, seen.posterior, seen.densities, seen.errors, seen.heading)
+            for times, span in zip(parts, (middle - start, _spent(middle)), strict=True):
+                times.append(1000 * span)
+        first, second = (statistics.median(times[3:]) for times in parts)
+        print(
+            f"  {modes} modes, T = {steps:4}: {first + second:4.0f}  "
+            f"({first:.0f} numbers, {second:.0f} picture)"
+        )
+
+
+def _spent(start: float) -> float:
+    return time.process_time() - start
+
+
 def _since(start: float) -> float:
     return time.perf_counter() - start
 
@@ -401,7 +428,7 @@ def _mean(values: list[float]) -> float:
 
 
 PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, images, sweep,
-         workers, overhead)  # fmt: skip
+         workers, overhead, explore)  # fmt: skip
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [part.__name__ for part in PARTS]
