@@ -40,7 +40,7 @@ RANGES = {
     "shards": (1, 10**4),
     "every": (1, 10**7),
     "latents": (2, 4096),
-    "measured": (64, 2**16),
+    "measured": (32, 2**16),
     "draws": (64, 2**16),
     "longest": (0, 1000),
     "repeats": (1, 100),
@@ -105,15 +105,15 @@ class ImagesConfig:
     arms: tuple[ImageArm, ...] = IMAGE_ARMS
     modulation: Modulation = "both"
     iterations: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 50, 100, 250, 1000)
-    steps: int = 300
+    steps: int = 150
     batch: int = 64
     learning_rate: float = 2e-3
     shards: int = 1
     precision: Precision = "auto"
     compiled: bool = False
-    every: int = 300
+    every: int = 150
     latents: int = 16
-    measured: int = 64
+    measured: int = 32
     draws: int = 128
     longest: int = 20
     repeats: int = 1
