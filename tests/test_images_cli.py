@@ -123,11 +123,11 @@ def test_findings_come_back_from_the_folder_as_they_were(monkeypatch, tmp_path):
     best = found.means[found.means["arm"] == "best full"]
     assert best["steps"].tolist() == [1, 3]
     assert (best["M_sum"] > 0).all()
-    assert set(found.gained["soft"]) == {"soft_energy"}
+    assert set(found.forecasts["soft"]) == {"soft_energy"}
     again = tmp_path / "again"
     again.mkdir()
     found.save(again)
-    for name in ("summary.csv", "forecast.csv", "about.json"):
+    for name in ("summary.csv", "gains.csv", "forecast.csv", "about.json"):
         assert (again / name).read_text() == (tmp_path / name).read_text()
     for figure in (found.errors(["gaussian", "best full"]), found.forecast(), found.draws()):
         assert len(figure.axes) > 0

@@ -1,7 +1,7 @@
 """What a run on images found: all that its tables, sentences and figures are made of.
 
-The command leaves it in its output folder, as summary.csv, forecast.csv, draws.npz and about.json;
-:func:`read_findings` takes it from there, without the networks.
+The command leaves it in its output folder, as summary.csv, gains.csv, forecast.csv, draws.npz and
+about.json; :func:`read_findings` takes it from there, without the networks.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from smdtheory.files import write_atomically
-from smdtheory.images.config import ImageArm
 from smdtheory.images.forecast import FAMILY_OF, compared, families_of
 from smdtheory.images.run import ImageRun
-from smdtheory.images.summary import SIGMAS, headline, panels, summary
+from smdtheory.images.summary import SIGMAS, SOFT, gains, headline, panels, summary
 from smdtheory.measure.sums import ALL
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ PICTURED = 4
 
 DATA = "training images"
 """In place of draws: what images of the data score, to judge draws by."""
-
-SOFT: tuple[ImageArm, ...] = ("soft_likelihood", "soft_energy")
-"""Arms whose latent is asked to do something."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,8 @@ class Findings:
         means: a row for each arm and T: means over trainings, and half-widths of their error bars
             in columns that end in ``_error``. Where the law of the data is known, rows of arms
             named ``best FAMILY`` have the least ΣM_t of a Gaussian family.
-        gained: forecast and measured gains of the soft mixtures, or no rows.
+        gains: of :func:`smdtheory.images.summary.gains`.
+        forecasts: forecast and measured gains of the soft mixtures in nats, or no rows.
         counts: T at which images were drawn.
         strips: for each arm pixels (h, w) or (h, w, 3), groups of draws side by side, one for each
             of ``counts``.
@@ -57,7 +54,8 @@ class Findings:
     about: str
     dim: int
     means: pd.DataFrame
-    gained: pd.DataFrame
+    gains: pd.DataFrame
+    forecasts: pd.DataFrame
     counts: list[int] = field(default_factory=list)
     strips: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -74,7 +72,8 @@ class Findings:
         about = {"about": self.about, "dim": self.dim, "counts": self.counts}
         contents: dict[str, str | bytes] = {
             "summary.csv": self.means.to_csv(index=False),
-            "forecast.csv": self.gained.to_csv(index=False) if len(self.gained) else "",
+            "gains.csv": self.gains.to_csv(index=False),
+            "forecast.csv": self.forecasts.to_csv(index=False) if len(self.forecasts) else "",
             "draws.npz": packed.getvalue(),
             "about.json": json.dumps(about, ensure_ascii=False),
         }
@@ -88,7 +87,7 @@ class Findings:
 
         table = self.means if arms is None else self.means[self.means["arm"].isin(arms)]
         return plots.quantities_against_steps(
-            panels(table, self.dim), title=title or headline(self.means), subtitle=self.about
+            panels(table, self.dim), title=title or headline(self.gains), subtitle=self.about
         )
 
     def forecast(self, title: str | None = None) -> Drawing:
@@ -96,7 +95,7 @@ class Findings:
         from smdtheory import plots
 
         return plots.forecast_against_measured(
-            self.gained, title=title, subtitle=self.about, width=plots.PAGE
+            self.forecasts, title=title, subtitle=self.about, width=plots.PAGE
         )
 
     def draws(
@@ -118,21 +117,22 @@ def read_findings(folder: str | os.PathLike[str]) -> Findings:
     path = Path(folder)
     try:
         about = json.loads((path / "about.json").read_text(encoding="utf-8"))
-        gained = (path / "forecast.csv").read_text(encoding="utf-8").strip()
+        forecasts = (path / "forecast.csv").read_text(encoding="utf-8").strip()
         with np.load(path / "draws.npz", allow_pickle=False) as packed:
             strips = {arm: packed[arm] for arm in packed.files}
         return Findings(
             str(about["about"]),
             int(about["dim"]),
             pd.read_csv(path / "summary.csv"),
-            pd.read_csv(path / "forecast.csv") if gained else pd.DataFrame(),
+            pd.read_csv(path / "gains.csv"),
+            pd.read_csv(path / "forecast.csv") if forecasts else pd.DataFrame(),
             [int(T) for T in about["counts"]],
             strips,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"findings of the image command must be in {path}: summary.csv, forecast.csv, "
-            f"draws.npz and about.json; received: {error}"
+            f"findings of the image command must be in {path}: summary.csv, gains.csv, "
+            f"forecast.csv, draws.npz and about.json; received: {error}"
         ) from error
 
 
@@ -140,7 +140,6 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
     """What a run found, from its rows."""
     config, images = run.config, run.images
     means = summary(rows)
-    gained = _gains_forecast(run, means)
     counts = [T for T in config.iterations if config.longest >= T]
     return Findings(
         f"{config.data}, {'×'.join(map(str, images.shape))}, U-Net {config.preset}, "
@@ -148,13 +147,14 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
         f"seed {config.seed}",
         images.dim,
         pd.concat([means, *_references(run, means)], ignore_index=True),
-        gained,
+        gains(rows),
+        _forecasts(run, means),
         counts,
         _strips(run, counts),
     )
 
 
-def _gains_forecast(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame:
+def _forecasts(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame:
     """Forecast and measured gains of each of :data:`SOFT` of which there are three or more."""
     found = []
     for soft in SOFT:

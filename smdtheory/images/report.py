@@ -11,9 +11,9 @@ import pandas as pd
 
 from smdtheory.files import write_atomically
 from smdtheory.images.config import ImagesConfig
-from smdtheory.images.findings import SOFT, Findings
+from smdtheory.images.findings import Findings
 from smdtheory.images.forecast import agreement
-from smdtheory.images.summary import gains, these
+from smdtheory.images.summary import SOFT, clear
 
 WIDTH = 100
 
@@ -61,10 +61,11 @@ def tables(means: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def notes(config: ImagesConfig, means: pd.DataFrame) -> str:
+def notes(config: ImagesConfig, gained: pd.DataFrame) -> str:
     """What the error bars are, and what the numbers say, in words that follow from them alone."""
     bars = (
-        f"95 % over {config.repeats} trainings"
+        f"95 % over {config.repeats} trainings; what is said to be more or less is so within "
+        "trainings, by more than such an interval"
         if config.repeats > 1
         else "two standard errors over images and draws, one training"
     )
@@ -74,35 +75,34 @@ def notes(config: ImagesConfig, means: pd.DataFrame) -> str:
         "noise each. Chains of more than 32 steps are measured at some of them, at random; images "
         f"are drawn at T <= {config.longest}."
     ]
-    for arm in SOFT:
-        parts += [sentence for name in SAID for sentence in _compared(means, arm, name)]
+    parts += [said for soft in SOFT for name in SAID for said in _compared(gained, name, soft)]
     return "\n".join(fill(part, WIDTH) for part in parts)
 
 
-SAID = {"bits": ("bits", "fewer", "more"), "energy_distance": ("energy distance", "less", "more")}
+SAID = {
+    "bits": ("bits", "fewer", "more"),
+    "M_sum": ("Σ M_t", "less", "more"),
+    "energy_distance": ("energy distance", "less", "more"),
+}
 """Quantities that are compared in words, the smaller the better, and the words."""
 
 
-def _compared(means: pd.DataFrame, arm: str, name: str) -> list[str]:
+def _compared(gained: pd.DataFrame, name: str, soft: str) -> list[str]:
     """A sentence on one quantity, if it was measured."""
     what, fewer, more = SAID[name]
-    counts = sorted(int(T) for T in means.loc[means[name].notna(), "steps"].unique())
+    here = gained[(gained["quantity"] == name) & (gained["soft"] == soft)]
     said, alike = [], []
-    for other, (better, worse) in gains(means, arm, name).items():
-        parts = [
-            f"{word} at {these(found, counts)}"
-            for word, found in ((f"{fewer} than {other}", better), (more, worse))
-            if found
-        ]
-        if parts and not better:
-            parts = [f"{more} than {other} at {these(worse, counts)}"]
-        if parts:
-            said.append(" and ".join(parts))
+    for arm in here["arm"].unique():
+        better, worse = clear(gained, name, soft, arm)
+        if better:
+            said.append(f"{fewer} than {arm} at {better}" + f", {more} at {worse}" * bool(worse))
+        elif worse:
+            said.append(f"{more} than {arm} at {worse}")
         else:
-            alike.append(other)
+            alike.append(arm)
     if alike:
         said.append(f"no clear difference from {', '.join(alike)}")
-    return [f"{arm}, {what}: {'; '.join(said)}."] if said else []
+    return [f"{soft}, {what}: {'; '.join(said)}."] if said else []
 
 
 def of_forecast(gained: pd.DataFrame) -> list[str]:
@@ -119,8 +119,8 @@ def of_forecast(gained: pd.DataFrame) -> list[str]:
 
 def text(config: ImagesConfig, found: Findings) -> str:
     """Tables and sentences."""
-    parts = [found.about, tables(found.means), notes(config, found.means)]
-    return "\n".join([*parts, *of_forecast(found.gained)])
+    parts = [found.about, tables(found.means), notes(config, found.gains)]
+    return "\n".join([*parts, *of_forecast(found.forecasts)])
 
 
 def write(config: ImagesConfig, found: Findings, rows: pd.DataFrame) -> list[Path]:
@@ -136,10 +136,10 @@ def write(config: ImagesConfig, found: Findings, rows: pd.DataFrame) -> list[Pat
     write_atomically(out / "table.txt", text(config, found) + "\n")
     files = [out / "rows.csv", out / "table.txt", *found.save(out)]
     figures = {"errors": found.errors()}
-    if len(found.gained):
+    if len(found.forecasts):
         title = "Gains of soft mixtures: rank correlation of forecast and measured " + ", ".join(
             f"{agreement(table).correlation:.2f}"
-            for _, table in found.gained.groupby("soft", sort=False)
+            for _, table in found.forecasts.groupby("soft", sort=False)
         )
         figures["forecast"] = found.forecast(title)
     if found.strips:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
@@ -16,8 +17,14 @@ SIGMAS = 2.0
 CONFIDENCE = 0.95
 """Of the intervals over trainings."""
 
+SOFT: tuple[ImageArm, ...] = ("soft_likelihood", "soft_energy")
+"""Arms whose latent is asked to do something."""
+
 AGAINST: tuple[ImageArm, ...] = ("gaussian", "gaussian_wide", "diagonal")
 """Whom they are compared with."""
+
+COMPARED = ("bits", "M_sum", "energy_distance", "sliced_wasserstein", "frechet")
+"""Columns of rows in which they are compared; the smaller the better."""
 
 QUANTITIES = (
     "nats",
@@ -47,37 +54,78 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             values = group[name].dropna().to_numpy(dtype=float)
             row[name] = values.mean()
-            if len(values) > 1:
-                quantile = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
-                width = quantile * values.std(ddof=1) / math.sqrt(len(values))
-            elif f"{name}_error" in group:
-                width = SIGMAS * float(group[f"{name}_error"].iloc[0])
-            else:
-                width = float("nan")
-            row[f"{name}_error"] = width
+            alone = group[f"{name}_error"].iloc[0] if f"{name}_error" in group else math.nan
+            row[f"{name}_error"] = _interval(values, SIGMAS * float(alone))
         found.append(row)
     return pd.DataFrame(found)
 
 
-def gains(
-    means: pd.DataFrame, arm: str, name: str = "bits"
-) -> dict[str, tuple[list[int], list[int]]]:
-    """T at which an arm is clearly better, and clearly worse, than each of :data:`AGAINST`."""
-    if name not in means:
-        return {}
-    known = {
-        (str(row["arm"]), int(row["steps"])): (float(row[name]), float(row[f"{name}_error"]))
-        for _, row in means[means[name].notna()].iterrows()
-    }
-    found: dict[str, tuple[list[int], list[int]]] = {}
-    for other, T in known:
-        if other not in AGAINST or (arm, T) not in known:
+def gains(rows: pd.DataFrame, quantities: Sequence[str] = COMPARED) -> pd.DataFrame:
+    """By how much each soft mixture is below each Gaussian, where both were measured.
+
+    Differences are taken within a training, whose arms share the seed, the noise and the held-out
+    images; their error bars are those of :func:`summary`.
+
+    Args:
+        rows: one for each arm, T and training.
+        quantities: columns of them; the smaller the better.
+
+    Returns:
+        The columns ``quantity``, ``soft``, ``arm``, ``steps``, ``gain`` and ``gain_error``.
+
+    Example:
+        >>> rows = pd.DataFrame({"arm": ["gaussian", "soft_energy"] * 2, "repeat": [0, 0, 1, 1],
+        ...                      "steps": 3, "bits": [5.0, 4.0, 7.0, 5.9], "bits_error": 1.0})
+        >>> gains(rows, ["bits"]).round(2).to_numpy().tolist()
+        [['bits', 'soft_energy', 'gaussian', 3, 1.05, 0.64]]
+    """
+    found = []
+    for name in quantities:
+        if name not in rows:
             continue
-        better, worse = found.setdefault(other, ([], []))
-        (theirs, bar), (own, own_bar) = known[other, T], known[arm, T]
-        if abs(theirs - own) > math.hypot(bar, own_bar):
-            (better if theirs > own else worse).append(T)
-    return found
+        columns = [name, f"{name}_error"]
+        known = rows[rows[name].notna()].set_index(["arm", "steps", "repeat"])[columns].sort_index()
+        for soft in SOFT:
+            for arm in AGAINST:
+                for T in sorted(set(rows["steps"])):
+                    if (soft, T) not in known.index or (arm, T) not in known.index:
+                        continue
+                    own, theirs = known.loc[(soft, T)], known.loc[(arm, T)]
+                    both = (theirs[name] - own[name]).dropna()
+                    bars = own[f"{name}_error"].iloc[0], theirs[f"{name}_error"].iloc[0]
+                    found.append({
+                        "quantity": name, "soft": soft, "arm": arm, "steps": T,
+                        "gain": both.mean(),
+                        "gain_error": _interval(both.to_numpy(), SIGMAS * math.hypot(*bars)),
+                    })  # fmt: skip
+    columns = ["quantity", "soft", "arm", "steps", "gain", "gain_error"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def clear(gained: pd.DataFrame, quantity: str, soft: str, arm: str) -> tuple[str, str]:
+    """T at which a gain is clear, and at which a loss is, in words.
+
+    Args:
+        gained: of :func:`gains`.
+        quantity: of them.
+        soft: whose gain it is.
+        arm: on whom.
+    """
+    here = gained[(gained["quantity"] == quantity) & (gained["soft"] == soft)]
+    here = here[here["arm"] == arm].sort_values("steps")
+    counts = here["steps"].tolist()
+    better, worse = (
+        here.loc[sign * here["gain"] > here["gain_error"], "steps"].tolist() for sign in (1, -1)
+    )
+    return these(better, counts), these(worse, counts)
+
+
+def _interval(values: np.ndarray, alone: float) -> float:
+    """Half-width of the error bar of a mean over trainings; ``alone`` if there is one training."""
+    if len(values) < 2:
+        return alone
+    quantile = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def panels(means: pd.DataFrame, dim: int) -> pd.DataFrame:
@@ -108,14 +156,12 @@ def panels(means: pd.DataFrame, dim: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def headline(means: pd.DataFrame) -> str:
+def headline(gained: pd.DataFrame) -> str:
     """A title for the figure, from the numbers."""
-    counts = sorted(int(T) for T in means["steps"].unique())
     for arm, kind in (("soft_likelihood", "likelihood"), ("soft_energy", "energy score")):
-        found = gains(means, arm).get("gaussian")
-        if found is None:
+        if not ((gained["quantity"] == "bits") & (gained["soft"] == arm)).any():
             continue
-        better, worse = (these(chosen, counts) for chosen in found)
+        better, worse = clear(gained, "bits", arm, "gaussian")
         fewer = f"fewer bits than the Gaussian at {better}"
         if better and worse:
             said = f"{fewer}, more at {worse}"
