@@ -10,6 +10,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``models``: what p is: the ``Denoiser`` interface, and the truth dressed as one (``oracle``).
 - ``measure``: where q and p are compared: ladder of errors, local errors, global error.
 - ``theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
+- ``store``: results that are whole or absent; ``python -m smdtheory.store status runs/ring``.
 - ``sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
 - ``steps``: how many steps you need; ``python -m smdtheory.steps --modes 8 --error 0.1``.
 - ``audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
