@@ -19,7 +19,7 @@ from smdtheory.sweep.compute import compute
 
 QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"),
          "no_train": True, "no_figure": True}  # fmt: skip
-TIMES = ["seconds"]
+TIMES = ["seconds", "commit"]  # a commit may come between two runs
 PARAMETERS = {"weights": [0.25, 0.75], "means": [[0.0, 0.0], [2.0, 1.0]], "covariances": [0.1, 0.2]}
 
 

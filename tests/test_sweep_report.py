@@ -8,6 +8,8 @@ import pytest
 
 from smdtheory.families import FAMILIES
 from smdtheory.sweep import report
+from smdtheory.sweep.columns import NUMBERS
+from smdtheory.sweep.run import as_table, read_rows
 
 
 def row(arm: str, steps: int, total: float, error: float = 1e-12, **more) -> dict:
@@ -135,3 +137,12 @@ def test_several_groups_show_their_sums_and_leave_the_rest_to_the_file():
     assert "Global error" not in text
     assert report.everything(rows).count("Global error, KL") == 2
     assert len(report.groups([*rows, {**rows[0], "seed": 1}])) == 3
+
+
+def test_rows_that_an_earlier_version_left_still_make_tables():
+    stored = Path(__file__).parents[1] / "notebooks" / "rows" / "ring-8_long.csv"
+    rows = read_rows(stored)
+    table = as_table(rows)
+    assert len(table) == len(rows) > 0
+    assert "version" in table
+    assert not any(table[name].dtype == object for name in NUMBERS if name in table)

@@ -21,18 +21,20 @@ TEXT = {
     "shape", "schedule", "arm", "budget", "device", "version", "versions", "commit", "host",
     "mixture_id", *(f"{name}_method" for name in MEASURED),
 }  # fmt: skip
-"""Columns that hold words; the others hold numbers."""
+"""Columns that hold words."""
 
 WHOLE = ("modes", "dim", "seed", "repeat", "steps", "latents", "parameters", "train_steps",
          "recipes", "samples", "numerics")  # fmt: skip
-"""Of these, whole numbers; in a table with gaps they have become floats."""
+"""Whole numbers; in a table with gaps they have become floats."""
 
 REAL = {
     "separation", "std", "train_seconds", "train_loss", "seconds",
     *(f"{name}{end}" for name in MEASURED for end in ("", "_error")),
 }  # fmt: skip
 
-COLUMNS = TEXT | {*WHOLE} | REAL
+NUMBERS = {*WHOLE} | REAL
+
+COLUMNS = TEXT | NUMBERS
 
 PRESENT = {
     "shape", "modes", "dim", "seed", "schedule", "arm", "steps", "samples", "seconds", "version",

@@ -20,7 +20,7 @@ from smdtheory.store.cell import Row
 from smdtheory.store.folder import Claim
 from smdtheory.sweep import report, trained
 from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
-from smdtheory.sweep.columns import TEXT, WHOLE
+from smdtheory.sweep.columns import NUMBERS, WHOLE
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
@@ -167,7 +167,7 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
 def as_table(rows: list[Row]) -> pd.DataFrame:
     """Rows as a table in which what does not exist is NaN."""
     table = pd.DataFrame(rows).fillna(float("nan"))
-    numbers = [name for name in table.columns if name not in TEXT]
+    numbers = [name for name in table.columns if name in NUMBERS]
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table
 
