@@ -128,7 +128,9 @@ def _errors(
     """M_t depends on two levels alone, so a chain of these two gives it."""
     pair = Schedule.from_snr(levels)
     found = {f: best_gaussian_errors(q, pair, f)[len(levels)] for f in FAMILIES}
-    errors = {name: (float(e.value), float(e.error)) for name, e in found.items()}
+    errors: dict[str, tuple[float, float]] = {
+        name: (float(e.value), float(e.error)) for name, e in found.items()
+    }
     generator = torch.Generator().manual_seed(0)
     drawn = local_error(q, chain, soft, t, samples=DRAWS, generator=generator, method="sampling")
     errors[SOFT] = float(drawn.value), 2 * float(drawn.error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -73,7 +74,7 @@ class LiveStep:
         self.moving += [artist for part in parts for artist in part.values()]
         for artist in self.moving:
             artist.set_animated(True)
-        self.canvas = FigureCanvasAgg(self.figure)
+        self.canvas = cast(Any, FigureCanvasAgg(self.figure))  # its methods have no types
         self.canvas.draw()  # all the rest, once: it would take most of the time
         self.still = self.canvas.copy_from_bbox(self.figure.bbox)
 
