@@ -40,7 +40,7 @@ PLACES = 300
 REACH = 4.0
 """How far, in standard deviations of the widest denoiser."""
 
-DRAWS = 1024
+DRAWS = 512
 """For M_t of the soft mixture, which is sampled, with the same draws at each move."""
 
 

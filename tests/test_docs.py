@@ -171,6 +171,6 @@ def test_the_landing_page_has_every_room():
 
 def test_the_command_for_the_pages_is_the_one_that_is_checked():
     command = "python -m pdoc --math -d google -o site smdtheory"
-    for path in ("README.md", ".ci/run"):
+    for path in ("README.md", "CONTRIBUTING.md", ".ci/run"):
         assert command in (ROOT / path).read_text(encoding="utf-8"), path
     assert "site/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()

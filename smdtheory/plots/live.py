@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from smdtheory.plots.frame import numbers
 from smdtheory.plots.style import INK, PAGE, SMALL, TRUTH, looks, style
@@ -58,7 +62,6 @@ class LiveStep:
             self.labels[name] = self.errors.text(
                 1.02, row, "", transform=self.errors.get_yaxis_transform(), va="center", size=SMALL
             )
-        # no mathematics in labels and few ticks: these would take most of the time
         self.density.set(xlabel="x at t − 1", ylabel="density", yticks=[])
         self.errors.set(xscale="log", xlim=ERRORS, ylim=(len(names) - 0.5, -0.5))
         self.errors.set_xlabel("M at t (nats)")
@@ -66,6 +69,14 @@ class LiveStep:
         self.errors.xaxis.set_minor_locator(NullLocator())
         self.errors.set_yticks(range(len(names)), [look.label for look in looks(names).values()])
         self.errors.tick_params(axis="y", length=0, colors=INK)
+        parts = (self.lines, self.bars, self.dots, self.labels)
+        self.moving: list[Artist] = [self.heading, self.truth, self.density.xaxis]
+        self.moving += [artist for part in parts for artist in part.values()]
+        for artist in self.moving:
+            artist.set_animated(True)
+        self.canvas = cast(Any, FigureCanvasAgg(self.figure))  # its methods have no types
+        self.canvas.draw()  # all the rest, once: it would take most of the time
+        self.still = self.canvas.copy_from_bbox(self.figure.bbox)
 
     def draw(
         self,
@@ -109,7 +120,9 @@ class LiveStep:
         self.density.set_xlim(places[0], places[-1])
         self.density.set_ylim(0, 1.3 * truth.max())
         self.heading.set_text(heading)
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            self.figure.draw_artist(artist)
         out = io.BytesIO()
-        fast = {"compress_level": 1}
-        self.figure.savefig(out, format="png", bbox_inches=None, pil_kwargs=fast)
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())).save(out, "png", compress_level=1)
         return out.getvalue()
