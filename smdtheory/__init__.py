@@ -10,7 +10,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``smdtheory.models``: what p is: a ``Denoiser``, trained, or the truth dressed as one.
 - ``smdtheory.measure``: where q and p are compared: ladder of errors, local errors, global error.
 - ``smdtheory.theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
-- ``smdtheory.store``: results that are whole or absent; ``python -m smdtheory.store status runs/ring``.
+- ``smdtheory.store``: results, whole or absent; ``python -m smdtheory.store status runs/ring``.
 - ``smdtheory.figures``: every figure of the chapters; ``python -m smdtheory.figures``.
 - ``smdtheory.sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
 - ``smdtheory.steps``: how many steps; ``python -m smdtheory.steps --modes 8 --error 0.1``.
