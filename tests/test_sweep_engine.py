@@ -260,6 +260,8 @@ def test_work_that_shares_goes_to_one_worker():
     assert {worker: set(shares) for worker, shares in taken.items()} in (
         {"x": {"a", "c"}, "y": {"b", "d"}},
     )
+    queue = Queue([Piece("a1", 1, "a"), Piece("b", 1, "b"), Piece("a2", 1, "a")])
+    assert [queue.take("x").name for _ in range(3)] == ["a1", "a2", "b"]
     queue = Queue([Piece(str(n), 1, "a") for n in range(4)])
     queue.take("x")
     assert queue.take("y").shares == "a"  # rather than nothing
