@@ -9,8 +9,8 @@
 - ``evaluate``: what is measured; ``likelihood``: the nats that a denoiser needs for an image;
   ``features``: a classifier, in whose features draws are compared with images.
 - ``forecast``: what theory says of it beforehand.
-- ``run``, ``report``, ``pictures``: what is kept, and what a person sees; ``memory``: what does not fit;
-  ``python -m smdtheory.images``.
+- ``run``, ``report``, ``pictures``: what is kept, and what a person sees; ``memory``: what does
+  not fit; ``python -m smdtheory.images``.
 """
 
 import lazy_loader as lazy
