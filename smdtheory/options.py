@@ -14,8 +14,16 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+SHOWN = 60
+"""Characters of a value in a message."""
+
 MOST_CHARACTERS = 1000
 """Of a path. Systems end at 4096 or before, Python's making of folders at a thousand of them."""
+
+
+def shown(value: Any) -> str:
+    """``repr(value)`` on one line, cut short."""
+    return " ".join(repr(value).split())[:SHOWN]
 
 
 def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[str, ...]:
@@ -30,10 +38,12 @@ def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[s
     """
     known, found = tuple(allowed), tuple(values)
     for value in found:
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             near = get_close_matches(str(value), known, n=1)
             hint = f" Perhaps you meant {near[0]!r}." if near else ""
-            raise ValueError(f"{name} must be among {', '.join(known)}; received {value!r}.{hint}")
+            raise ValueError(
+                f"{name} must be among {', '.join(known)}; received {shown(value)}.{hint}"
+            )
     return tuple(dict.fromkeys(found))
 
 
@@ -47,8 +57,10 @@ def several(name: str, values: Any) -> tuple[Any, ...]:
         >>> several("modes", 8), several("families", "full"), several("modes", range(2))
         ((8,), ('full',), (0, 1))
     """
-    alone = isinstance(values, str) or not isinstance(values, Iterable)
-    found = (values,) if alone else tuple(values)
+    try:
+        found = (values,) if isinstance(values, str) else tuple(values)
+    except TypeError:  # not iterable, or an array of no dimension
+        found = (values,)
     if not found:
         raise ValueError(
             f"{name} needs at least one value; received none. Leave it out or add one."
@@ -72,10 +84,10 @@ def whole(name: str, value: Any, low: int, high: int, example: str = "") -> int:
     except (TypeError, ValueError, RuntimeError):
         number = None
     if number is None:
-        raise TypeError(f"{name} must be whole numbers; received {value!r:.60}")
+        raise TypeError(f"{name} must be whole numbers; received {shown(value)}")
     if not low <= number <= high:
         raise ValueError(
-            f"{name} must be a whole number from {low} to {high}; received {number!r:.60}."
+            f"{name} must be a whole number from {low} to {high}; received {shown(number)}."
             + (f" For example: --{name} {example}" if example else "")
         )
     return number
@@ -94,11 +106,11 @@ def positive(name: str, value: Any, most: float = math.inf, cure: str = "") -> f
     """
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real:
-        raise TypeError(f"{name} must be a number; received {value!r:.60}")
+        raise TypeError(f"{name} must be a number; received {shown(value)}")
     if not 0 < value <= min(most, sys.float_info.max):
         limit = "" if math.isinf(most) else f", up to {most:g}"
         raise ValueError(
-            f"{name} must be positive and finite{limit}; received {value!r:.60}."
+            f"{name} must be positive and finite{limit}; received {shown(value)}."
             + (f" {cure}" if cure else "")
         )
     return float(value)
@@ -116,9 +128,9 @@ def device(value: Any) -> str:
         'cuda:1'
     """
     if not isinstance(value, str):
-        raise TypeError(f"device must be a name; received {value!r}")
+        raise TypeError(f"device must be a name; received {shown(value)}")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value):
-        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {value!r:.60}")
+        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {shown(value)}")
     return value
 
 
@@ -160,11 +172,11 @@ def path(name: str, value: Any) -> Path:
         'ring'
     """
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be a path; received {value!r}")
+        raise TypeError(f"{name} must be a path; received {shown(value)}")
     if not str(value) or "\0" in str(value) or len(str(value)) > MOST_CHARACTERS:
         raise ValueError(
             f"{name} must be a path of 1 to {MOST_CHARACTERS} characters; received "
-            f"{str(value)!r:.60}. Leave it out or name one."
+            f"{shown(str(value))}. Leave it out or name one."
         )
     return Path(value)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import extremes, instance, integer, is_list, real_tensor
+from smdtheory.checks import extremes, instance, integer, is_list, positive, real_tensor, shown
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 
 BLOCK = 2048
@@ -56,6 +56,10 @@ class Images:
         for part in ("train", "held_out"):
             labels = getattr(self, f"{part}_labels")
             _check_images(part, getattr(self, part), labels, self.bin_width is not None)
+        if self.bin_width is not None:
+            positive("bin_width", self.bin_width)
+        if not isinstance(self.skipped, tuple):
+            raise TypeError(f"skipped must be a tuple of texts; received {shown(self.skipped)}")
         if self.train.shape[1:] != self.held_out.shape[1:]:
             raise ValueError(
                 "held_out must have images of the shape of train; received "

@@ -73,7 +73,7 @@ class ImageGaussian(GaussianDenoiser):
         mean: Sequence[float] | Tensor | None = None,
         variance: float = 1.0,
     ) -> None:
-        if variance_kind not in IMAGE_VARIANCES:
+        if not isinstance(variance_kind, str) or variance_kind not in IMAGE_VARIANCES:
             raise ValueError(
                 f"variance_kind must be one of {', '.join(IMAGE_VARIANCES)} for images; received "
                 f"{shown(variance_kind)}. GaussianDenoiser has the others, in low dimension."

@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from smdtheory.checks import extremes, instance, integer, positive
 from smdtheory.estimate import Estimate
 from smdtheory.measure.local import seed_from
 from smdtheory.measure.sums import ALL, FIRST, strata
@@ -63,10 +64,16 @@ def code_length(
         True
     """
     snr, T = check_schedule(schedule).snr, schedule.steps
-    if images.ndim != 2 or len(images) < REPLICATES:
+    instance("denoiser", denoiser, Denoiser, "smdtheory.models has several.")
+    instance("images", images, Tensor, "torch.as_tensor makes one.")
+    if images.ndim != 2 or len(images) < REPLICATES or not images.is_floating_point():
         raise ValueError(
-            f"images must have shape (N, d) with N >= {REPLICATES}; received {tuple(images.shape)}"
+            f"images must be real numbers of shape (N, d) with N >= {REPLICATES}; received "
+            f"{images.dtype} of shape {tuple(images.shape)}"
         )
+    extreme = extremes(images)
+    if not all(map(math.isfinite, extreme)):
+        raise ValueError(f"images must be finite; received pixels from {extreme}")
     draw = torch.Generator(images.device).manual_seed(seed_from(generator))
     size = len(images) // REPLICATES
     x_0, snr = images[: REPLICATES * size].double(), snr.to(images.device)
@@ -101,13 +108,19 @@ def bits_per_dimension(length: Estimate, dim: int, bin_width: float | None) -> E
     Returns:
         Bits, of the shape of ``length``.
 
+    Raises:
+        TypeError: if one is not of its kind.
+        ValueError: if ``dim`` is below 1, or the width not positive and finite.
+
     Example:
         >>> uniform = Estimate(torch.tensor(0.0), torch.tensor(0.0), "closed form")
         >>> float(bits_per_dimension(uniform, 64, 1 / 16))  # 16 equal levels on [0, 1]
         4.0
     """
-    shift = 0.0 if bin_width is None else math.log2(bin_width)
-    return length.map(lambda nats: nats / (dim * math.log(2)) - shift)
+    nats = instance("length", length, Estimate, "code_length gives one.")
+    count = integer("dim", dim, low=1)
+    shift = 0.0 if bin_width is None else math.log2(positive("bin_width", bin_width))
+    return nats.map(lambda value: value / (count * math.log(2)) - shift)
 
 
 @torch.no_grad()

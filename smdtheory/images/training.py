@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from smdtheory.checks import instance, shown
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
 from smdtheory.images.memory import held_in
 from smdtheory.images.parallel import Parallel, next_shards, precision_of, processes_for
@@ -194,7 +195,11 @@ def fit_images(
         >>> found.steps, found.denoiser.dim
         (2, 64)
     """
-    chosen = parallel or Parallel()
+    cure = "Leave it out for one process and one shard."
+    chosen = Parallel() if parallel is None else instance("parallel", parallel, Parallel, cure)
+    instance("settings", settings, Settings, "smdtheory.models.configuration has it.")
+    if after is not None and not callable(after):
+        raise TypeError(f"after must be a function; received {shown(after)}")
     known = configuration_of(check_denoiser(denoiser), data, objective, settings)
     training = ShardedTraining(denoiser, data, objective, settings, chosen)
     first = bool(training.processes.is_main_process)

@@ -55,7 +55,7 @@ class Settings:
             "warmup": integer("warmup", self.warmup, low=0),
             "ema": number("ema", self.ema, low=0, high=MAX_EMA),
             "clip": positive("clip", self.clip),
-            "log_snr": _check_range(self.log_snr),
+            "log_snr": check_range(self.log_snr),
             "seed": integer("seed", self.seed, low=0),
         }
         if checked["warmup"] > checked["steps"]:
@@ -138,7 +138,13 @@ def _fingerprint(mixture: GaussianMixture) -> str:
     return f"{mixture!r} {content.hexdigest()}"
 
 
-def _check_range(log_snr: Any) -> tuple[float, float]:
+def check_range(log_snr: Any) -> tuple[float, float]:
+    """A range of log signal-to-noise ratios.
+
+    Raises:
+        TypeError: if it is no pair of numbers.
+        ValueError: if they are out of range, or not in order.
+    """
     if not is_list(log_snr) or len(log_snr) != 2:
         raise TypeError(
             "log_snr must be a pair, the least and the largest log signal-to-noise ratio; "

@@ -71,7 +71,7 @@ class GaussianDenoiser(LearnedDenoiser):
         network: nn.Module | None = None,
     ) -> None:
         super().__init__(integer("dim", dim, low=1), mean=mean, variance=variance)
-        if variance_kind not in VARIANCES:
+        if not isinstance(variance_kind, str) or variance_kind not in VARIANCES:
             raise ValueError(
                 f"variance_kind must be one of {', '.join(VARIANCES)}; received "
                 f"{shown(variance_kind)}"

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from smdtheory.checks import integer
-from smdtheory.models.configuration import Data
+from smdtheory.checks import integer, shown
+from smdtheory.models.configuration import Data, check_range
 from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
 from smdtheory.models.soft_mixture import soft_log_likelihood
 from smdtheory.models.training import DivergedError
@@ -51,8 +51,8 @@ def calibrate(
         seed: of the draws.
 
     Raises:
-        TypeError: if the denoiser has no such variance.
-        ValueError: for fewer than 1024 samples.
+        TypeError: if the denoiser has no such variance, or an argument is of the wrong kind.
+        ValueError: for fewer than 1024 samples, or levels out of range or order.
         DivergedError: if the fit is not finite; the denoiser is left as it was.
 
     Example:
@@ -70,7 +70,12 @@ def calibrate(
             f"denoiser must have one residual variance for each level; received "
             f"{type(denoiser).__name__}. Its covariance is learned, or fixed: nothing to calibrate."
         )
-    count = integer("samples", samples, low=1024)
+    count, seed = integer("samples", samples, low=1024), integer("seed", seed, low=0)
+    if not callable(data) and not isinstance(data, GaussianMixture):
+        raise TypeError(
+            "data must be a GaussianMixture, or a function of a count and a generator; received "
+            f"{shown(data)}"
+        )
     level, square = _squares(denoiser, data, log_snr, count, seed)
     values = torch.zeros(len(curve.log_values), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS([values], max_iter=ROUNDS, line_search_fn="strong_wolfe")
@@ -104,7 +109,8 @@ def _squares(
     low, high = LEVELS
     if log_snr is not None:
         shift = float(denoiser.data_variance.log())
-        low, high = max(low, log_snr[0] + shift), min(high, log_snr[1] + shift)
+        least, most = check_range(log_snr)
+        low, high = max(low, least + shift), min(high, most + shift)
     level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     if isinstance(data, GaussianMixture):
         x_0 = data.sample(count, generator=generator)

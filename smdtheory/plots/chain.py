@@ -258,7 +258,7 @@ def mmse_staircase(
         >>> fig.axes[0].get_ylabel()
         'γ · mmse(γ), area in nats'
     """
-    if scale not in ("log", "linear"):
+    if not isinstance(scale, str) or scale not in ("log", "linear"):
         raise ValueError(f"scale must be 'log' or 'linear'; received {scale!r}")
     x = numbers("gamma", gamma, ("n",))
     curve = numbers("mmse", mmse, x.shape)

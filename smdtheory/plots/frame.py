@@ -38,8 +38,10 @@ def numbers(
         array([0. , 1.5])
     """
     try:
+        if np.iscomplexobj(data):
+            raise TypeError("complex")
         array = np.asarray(data, dtype=np.float64)
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, OverflowError) as cause:
         raise ValueError(f"{name} must hold numbers; received {data!r:.60}") from cause
     if stack and array.ndim == len(shape) - 1:
         array = array[None]

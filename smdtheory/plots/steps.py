@@ -110,7 +110,7 @@ def error_against_steps(
         >>> error_against_steps(rows).axes[0].get_xscale()
         'log'
     """
-    if quantity not in QUANTITIES:
+    if not isinstance(quantity, str) or quantity not in QUANTITIES:
         raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; received {quantity!r}")
     arms = checked_rows(rows, ("arm", "steps", quantity, f"{quantity}_error"))
     fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from smdtheory.checks import instance
 from smdtheory.families import LEARNED, RECIPES_VERSION
 from smdtheory.files import write_atomically
 from smdtheory.store.cell import Row
@@ -88,7 +89,9 @@ def run_sweep(
     if isinstance(mixture, Path | str):
         options["mixture"] = mixture
         mixture = None
-    plan = make_plan(replace(config or SweepConfig(), **options), mixture)
+    cure = "Or leave it out, and give its fields as options."
+    asked = SweepConfig() if config is None else instance("config", config, SweepConfig, cure)
+    plan = make_plan(replace(asked, **options), mixture)
     outcome = execute(plan, progress=progress)
     if outcome.failures:
         first = ": ".join(outcome.failures[0])

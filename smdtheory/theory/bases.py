@@ -73,7 +73,7 @@ def two_modes(level: float, schedule: Schedule) -> Witness:
             f"No witness with variances of {LEAST_VARIANCE:g} or more: at γ_1 = {snr:g} x_1 is as "
             "sharp as that. Use a schedule with a smaller γ_1."
         )
-    copies = math.ceil(level * (1 + SURPLUS) / reach)
+    copies = max(1, math.ceil(level * (1 + SURPLUS) / reach))
     target = level * (1 + SURPLUS) / copies + SURPLUS
     variance = math.exp(2 * (start - target)) / snr
     half = 0.5 * DISTANCE * math.sqrt(variance + 1 / snr)

@@ -72,7 +72,8 @@ def check_caps(count: int = 10_000, seed: int = 0) -> list[dict[str, float | int
         0
     """
     total = integer("count", count, low=len(DIMS) * len(KINDS))
-    generator = torch.Generator().manual_seed(integer("seed", seed, low=0))
+    seed = integer("seed", seed, low=0)
+    generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, float | int | str]] = []
     for place, dim in enumerate(DIMS):
         own = total // len(DIMS) + (place < total % len(DIMS))

@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from smdtheory.checks import instance, integer, shown
+from smdtheory.checks import instance, integer, is_list, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.families import Family
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
@@ -138,6 +138,9 @@ def worst_cases(
         >>> worst_cases([4.0], ["full"], components=2)[0]["arm"]
         'full'
     """
+    for name, values in (("ratios", ratios), ("families", families)):
+        if not is_list(values):
+            raise TypeError(f"{name} must be a list; received {shown(values)}")
     rows: list[dict[str, float | str]] = []
     for family in families:
         for ratio in ratios:

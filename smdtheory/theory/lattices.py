@@ -73,11 +73,16 @@ def lattice_error(basis: Tensor, ratio: float, family: Family | str) -> Estimate
     if rows.ndim != 2 or rows.shape[0] != rows.shape[1] or not 1 <= len(rows) <= 2:
         raise ValueError(f"basis must have shape (d, d), d <= 2; received {tuple(rows.shape)}")
     if float(torch.linalg.det(rows).abs()) < 1e-9:
-        raise ValueError("basis must have linearly independent rows, in units of 1/√γ_t")
+        raise ValueError(
+            "basis must have linearly independent rows, in units of 1/√γ_t; received "
+            f"{shown(basis)}"
+        )
     if not (isinstance(ratio, int | float) and ratio > 1) or isinstance(ratio, bool):
         raise ValueError(f"ratio must be a number above 1, γ_s/γ_t; received {shown(ratio)}")
     if math.isinf(ratio) and name == "fixed_small":
-        raise ValueError("ratio must be finite for fixed_small, whose G grows like r")
+        raise ValueError(
+            f"ratio must be finite for fixed_small, whose G grows like r; received {shown(ratio)}"
+        )
     fine, coarse = (_error(rows, float(ratio), name, NODES[len(rows)] * f) for f in (1.0, COARSER))
     return Estimate(fine, (fine - coarse).abs() + 16 * ROUNDING, "quadrature")
 

@@ -74,7 +74,7 @@ def limit_of(name: str) -> Limit:
         tensor(0.1000, dtype=torch.float64)
     """
     for known, limit in LIMITS.items():
-        if name == known:
+        if isinstance(name, str) and name == known:
             return limit
     raise ValueError(
         f"schedule must be one of {', '.join(SCHEDULES)}, or a function that makes the schedule of "

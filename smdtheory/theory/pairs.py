@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from smdtheory.checks import broadcast, positive, real_tensor
+from smdtheory.checks import broadcast, positive, real_tensor, shown
 from smdtheory.estimate import ROUNDING, Estimate
 
 REACH = 10.0
@@ -98,12 +98,16 @@ def pair_floor(distance: float | Tensor, thinness: float | Tensor) -> Tensor:
 
     Raises:
         TypeError: if they are not real numbers.
+        ValueError: unless they are positive and finite.
 
     Example:
         >>> pair_floor(1.3, 1e-12)
         tensor(11.9163, dtype=torch.float64)
     """
     delta, u = _distance("distance", distance), _distance("thinness", thinness)
+    for name, value in (("distance", delta), ("thinness", u)):
+        if not bool(((value > 0) & torch.isfinite(value)).all()):
+            raise ValueError(f"{name} must be positive and finite; received {shown(value)}")
     half = 0.5 * delta.square()
     return torch.log(delta / 4) - 0.5 * torch.log(u) - 0.5 * (half.square() + 2 * half).sqrt()
 

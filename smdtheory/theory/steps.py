@@ -104,15 +104,17 @@ def steps_needed(
         1
     """
     q, goal = as_truth(mixture), positive("error", error)
-    if schedule not in SCHEDULES:
+    if not isinstance(estimate, bool):
+        raise TypeError(f"estimate must be True or False; received {shown(estimate)}")
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise ValueError(
             f"schedule must be one of {', '.join(SCHEDULES)}; received {shown(schedule)}"
         )
-    if family == SOFT_MIXTURE:
+    if isinstance(family, str) and family == SOFT_MIXTURE:
         zero = torch.zeros((), dtype=torch.float64)
         exact = Estimate(zero, zero, "closed form")
         return StepsNeeded(SOFT_MIXTURE, goal, schedule, 1, exact, True, 1, 1)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(
             f"family must be one of {', '.join((*FAMILIES, SOFT_MIXTURE))}; "
             f"received {shown(family)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from smdtheory.checks import instance
 from smdtheory.toy import compute, store
 from smdtheory.toy.compute import Points
 from smdtheory.toy.config import ToyConfig
@@ -70,7 +71,9 @@ def run_toy(
         >>> list(toy.rows.arm)
         ['gaussian', 'soft_energy', 'isotropic', 'full', 'data']
     """
-    chosen = replace(config or ToyConfig(), **options)
+    cure = "Or leave it out, and give its fields as options."
+    asked = ToyConfig() if config is None else instance("config", config, ToyConfig, cure)
+    chosen = replace(asked, **options)
     store.claim(chosen)
     found = store.load(chosen)
     if found is None:

@@ -47,9 +47,12 @@ def check_names(names: Any) -> tuple[str, ...]:
         >>> check_names("bridge")
         ('bridge',)
     """
-    found = (names,) if isinstance(names, str) else tuple(names)
-    if not found:
-        raise ValueError("name at least one statement; received none. For example: posterior")
+    try:
+        found = options.several("names", names)
+    except ValueError as error:
+        raise ValueError(
+            "name at least one statement; received none. For example: posterior"
+        ) from error
     return options.choices("a statement", found, STATEMENTS)
 
 
