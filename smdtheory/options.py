@@ -175,8 +175,8 @@ def path(name: str, value: Any) -> Path:
         raise TypeError(f"{name} must be a path; received {shown(value)}")
     if not str(value) or "\0" in str(value) or len(str(value)) > MOST_CHARACTERS:
         raise ValueError(
-            f"{name} must be a path of 1 to {MOST_CHARACTERS} characters; received "
-            f"{shown(str(value))}. Leave it out or name one."
+            f"{name} must be a path; received {shown(str(value))}. Leave it out or name one, of "
+            f"{MOST_CHARACTERS} characters at most."
         )
     return Path(value)
 
