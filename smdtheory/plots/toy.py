@@ -130,6 +130,7 @@ def learned_grid(
         handles.append(Line2D([], [], **drawn | {"label": name}))
     ring = Line2D([], [], color=TRUTH, lw=0, marker="o", mfc="none", mew=0.5, ms=5,
                   label="two std of a mode")  # fmt: skip
+    fig.colors = 32  # thousands of dots: more would double the file
     noted = columns_of(rows, SUM + QUALITY)
     return finish(fig, title, subtitle, [*handles, ring], numbers=noted)
 
