@@ -311,5 +311,5 @@ print(report.recommendation(answers["fitted"], choose(answers["fitted"]), fit))
 #   smaller ones.
 #
 # All of it was computed where the truth is known. The data that diffusion models are made for have
-# no formula for $q(x_s \mid x_t)$. **Does any of this carry over to them?** That is asked of
-# pictures by `python -m smdtheory.images`.
+# no formula for $q(x_s \mid x_t)$. **Does any of this carry over to them?**
+# [Notebook 6](6_does_it_carry_over.ipynb) asks it of pictures.

@@ -11,7 +11,6 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``smdtheory.measure``: where q and p are compared: ladder of errors, local errors, global error.
 - ``smdtheory.theory``: one function for each statement: bounds, witnesses, rates, steps, claims.
 - ``smdtheory.store``: results, whole or absent; ``python -m smdtheory.store status runs/ring``.
-- ``smdtheory.figures``: every figure of the chapters; ``python -m smdtheory.figures``.
 - ``smdtheory.sweep``: grids of cells to rows; ``python -m smdtheory.sweep --modes 8``.
 - ``smdtheory.steps``: how many steps; ``python -m smdtheory.steps --modes 8 --error 0.1``.
 - ``smdtheory.audit``: the paper's statements, each with its verdict; ``python -m smdtheory.audit``.
@@ -19,6 +18,7 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``smdtheory.images``: do the findings carry over to images? ``python -m smdtheory.images``.
 - ``smdtheory.explore``: one step under sliders, in a notebook; ``explore()``.
 - ``smdtheory.plots``: arrays and data frames to figures; computes nothing.
+  ``python -m smdtheory.figures`` draws those of the notebooks anew.
 
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
 """

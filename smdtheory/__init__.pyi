@@ -9,6 +9,7 @@ from . import models as models
 from . import plots as plots
 from . import schedule as schedule
 from . import steps as steps
+from . import store as store
 from . import sweep as sweep
 from . import theory as theory
 from . import toy as toy

@@ -59,7 +59,8 @@ def methods() -> dict[str, tuple[type, FunctionType]]:
     for name, owner in CLASSES.items():
         for own, value in vars(owner).items():
             method = getattr(value, "__func__", value)
-            if own[0] != "_" and isinstance(method, FunctionType):
+            written = isinstance(method, FunctionType) and method.__module__ == owner.__module__
+            if own[0] != "_" and written:
                 found[f"{name}.{own}"] = (owner, method)
     return found
 

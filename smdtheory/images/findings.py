@@ -81,31 +81,49 @@ class Findings:
             write_atomically(folder / name, content)
         return [folder / name for name in contents]
 
-    def errors(self, arms: Sequence[str] | None = None, title: str | None = None) -> Drawing:
-        """Quantities against T, for some arms or all."""
+    def errors(
+        self,
+        arms: Sequence[str] | None = None,
+        title: str | None = None,
+        width: float | None = None,
+    ) -> Drawing:
+        """Quantities against T, for some arms or all; across a page if ``width`` is absent."""
         from smdtheory import plots
 
         table = self.means if arms is None else self.means[self.means["arm"].isin(arms)]
         return plots.quantities_against_steps(
-            panels(table, self.dim), title=title or headline(self.gains), subtitle=self.about
+            panels(table, self.dim),
+            title=title or headline(self.gains),
+            subtitle=self.about,
+            width=width or plots.PAGE,
         )
 
-    def forecast(self, title: str | None = None) -> Drawing:
+    def forecast(self, title: str | None = None, width: float | None = None) -> Drawing:
         """Forecast against measured gains."""
         from smdtheory import plots
 
         return plots.forecast_against_measured(
-            self.forecasts, title=title, subtitle=self.about, width=plots.PAGE
+            self.forecasts, title=title, subtitle=self.about, width=width or plots.PAGE
         )
 
     def draws(
-        self, arms: Sequence[str] | None = None, title: str = "What the denoisers draw"
+        self,
+        arms: Sequence[str] | None = None,
+        title: str = "What the denoisers draw",
+        width: float | None = None,
+        counts: Sequence[int] | None = None,
     ) -> Drawing:
-        """Draws of some arms or all, a row for each."""
+        """Draws of some arms or all, a row for each, at some of :attr:`counts` or all."""
         from smdtheory import plots
 
-        strips = {arm: self.strips[arm] for arm in (self.strips if arms is None else arms)}
-        return plots.draws_by_arm(strips, self.counts, title=title, subtitle=self.about)
+        chosen = list(self.counts if counts is None else counts)
+        strips = {}
+        for arm in self.strips if arms is None else arms:
+            groups = np.split(self.strips[arm], len(self.counts), axis=1)
+            strips[arm] = np.concatenate([groups[self.counts.index(T)] for T in chosen], 1)
+        return plots.draws_by_arm(
+            strips, chosen, title=title, subtitle=self.about, width=width or plots.PAGE
+        )
 
 
 def read_findings(folder: str | os.PathLike[str]) -> Findings:

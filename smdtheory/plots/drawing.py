@@ -84,6 +84,9 @@ class Drawing(Figure):
     def png(self) -> bytes:
         """The figure as a PNG of :data:`DPI` dots an inch, its numbers within.
 
+        Returns:
+            The bytes of the file.
+
         Example:
             >>> Drawing().png()[1:4]
             b'PNG'
@@ -111,6 +114,13 @@ def save(fig: Drawing, path_stem: str | Path) -> tuple[Path, Path]:
 
     The same figure gives the same bytes.
 
+    Args:
+        fig: what to write.
+        path_stem: the path without its ending; missing folders are made.
+
+    Returns:
+        The two paths.
+
     Example:
         >>> import tempfile
         >>> [path.name for path in save(Drawing(), f"{tempfile.mkdtemp()}/new/chain")]
@@ -126,6 +136,12 @@ def save(fig: Drawing, path_stem: str | Path) -> tuple[Path, Path]:
 
 def read_numbers(png: str | Path) -> pd.DataFrame:
     """The numbers that a saved figure shows.
+
+    Args:
+        png: a file that :func:`save` wrote.
+
+    Returns:
+        :attr:`Drawing.numbers`, to nine digits.
 
     Raises:
         ValueError: if the file holds none.
