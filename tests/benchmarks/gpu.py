@@ -160,6 +160,7 @@ def account(batch: int, objective: str) -> float:
                 score(model, x_0, x_0, snr, torch.Generator()).backward()
                 optimiser.step()
                 optimiser.zero_grad()
+                tracker.reset_mod_stats()
     (found,) = tracker.get_tracker_snapshot("peak").values()
     average = 4 * sum(p.numel() for p in model.parameters())
     return (found["Total"] + average) / 2**30
