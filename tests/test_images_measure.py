@@ -14,6 +14,7 @@ from smdtheory.images.evaluate import carried
 from smdtheory.images.forecast import FAMILY_OF, LevelGaussian, agreement, compared, forecast_sum
 from smdtheory.images.likelihood import bits_per_dimension, code_length
 from smdtheory.images.pictures import grid
+from smdtheory.images.summary import gains
 from smdtheory.measure import best_gaussian_errors, prior_gap
 from smdtheory.models import SoftMixture
 from smdtheory.models.oracle import BestGaussian, ExactPosterior
@@ -85,9 +86,10 @@ def test_one_variance_for_each_level():
 
 def test_gains_are_set_side_by_side():
     rows = pd.DataFrame({
-        "arm": ["gaussian", "gaussian", "diagonal", "soft_energy", "soft_energy"],
+        "arm": ["gaussian", "gaussian", "diagonal", "soft_energy", "soft_energy"], "repeat": 0,
         "steps": [3, 10, 10, 3, 10], "nats": [9.0, 5.0, 4.0, 6.0, 4.5], "nats_error": 0.3,
     })  # fmt: skip
+    gained = gains(rows, ["nats"], list(FAMILY_OF))
     one = torch.ones((), dtype=torch.float64)
     sums = {
         key: Estimate(value * one, 0.1 * one, "sampling")
@@ -97,12 +99,12 @@ def test_gains_are_set_side_by_side():
             ("diagonal", 10): 0.2,
         }.items()
     }
-    found = compared(rows, sums)
+    found = compared(gained, sums)
     assert found["measured"].tolist() == [3.0, 0.5, -0.5]
-    assert found["measured_error"].tolist() == pytest.approx([0.3 * math.sqrt(2)] * 3)
+    assert found["measured_error"].tolist() == pytest.approx([0.6 * math.sqrt(2)] * 3)
     assert agreement(found) == (1.0, 2, 3)
-    with pytest.raises(ValueError, match="soft_mse"):
-        compared(rows, sums, soft="soft_mse")
+    with pytest.raises(ValueError, match="received those on nothing"):
+        compared(gained[:0], sums)
     with pytest.raises(ValueError, match="three gains"):
         agreement(found[:2])
 

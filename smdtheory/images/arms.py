@@ -128,6 +128,7 @@ def train_network(
         parallel=Parallel(config.shards, config.precision, config.compiled, config.device),
         folder=folder,
         every=config.every,
+        resume="fallback" if config.resume == "fallback" else True,
         progress=progress,
         after=after,
     )

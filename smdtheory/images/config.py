@@ -18,6 +18,7 @@ Source = Literal["digits", "mixture", "cifar10", "folder"]
 Size = Literal["tiny", "small", "base"]
 Modulation = Literal["both", "scale_shift", "low_rank", "none"]
 Precision = Literal["auto", "no", "bf16"]
+Resume = Literal["last", "fallback"]
 ImageArm = Literal[
     "fixed_small",
     "fixed_large",
@@ -84,6 +85,7 @@ class ImagesConfig:
         precision: bf16, no, or auto for bf16 on a GPU that has it.
         compiled: Compile the U-Net (torch.compile): slower to start, faster to run.
         every: Training steps between two checkpoints, and between two pictures of samples.
+        resume: From which checkpoint training goes on: the last, or the last that can be read.
         latents: R, values of the noise with which a soft mixture is measured.
         measured: Held-out images for the likelihood bound, and draws for local errors.
         draws: Images that are drawn from each denoiser at each T.
@@ -112,6 +114,7 @@ class ImagesConfig:
     precision: Precision = "auto"
     compiled: bool = False
     every: int = 150
+    resume: Resume = "last"
     latents: int = 16
     measured: int = 32
     draws: int = 128
@@ -145,6 +148,7 @@ class ImagesConfig:
             ("preset", get_args(Size)),
             ("modulation", get_args(Modulation)),
             ("precision", get_args(Precision)),
+            ("resume", get_args(Resume)),
         ):
             options.choices(name, (getattr(self, name),), allowed)
         arms = options.several("arms", self.arms)

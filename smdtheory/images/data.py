@@ -99,6 +99,9 @@ class Images:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Training images (count, d) float32 with replacement; of a mixture, new images.
 
+        Grey levels come with their noise (:meth:`dequantized`): a density that is trained without
+        it, and measured with it, is punished where pixels hardly vary.
+
         Args:
             count: how many.
             generator: source of randomness; the images are on its device.
@@ -119,7 +122,8 @@ class Images:
             return mixture.sample(number, generator=source).float()
         size = (number,)
         index = torch.randint(len(self.train), size, generator=source, device=source.device)
-        return self.train.flatten(1)[index.to(self.train.device)].to(source.device)
+        chosen = self.train.flatten(1)[index.to(self.train.device)].to(source.device)
+        return self.dequantized(chosen, source)
 
     def dequantized(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images plus uniform noise on ± ``bin_width``/2, whose density bounds the likelihood.

@@ -56,18 +56,21 @@ class Bench:
     images: Images
     config: ImagesConfig
 
-    @cached_property
-    def held_out(self) -> Tensor:
-        """Images (N, d) for likelihoods, with the noise of their grey levels."""
-        generator = torch.Generator().manual_seed(self.config.seed)
+    def held_out(self, repeat: int) -> Tensor:
+        """Images (N, d) for likelihoods, with the noise of their grey levels.
+
+        Each training has its own, so that intervals over trainings hold the choice of images.
+        """
+        generator = torch.Generator().manual_seed(self.config.seed + 1000 * repeat)
         order = torch.randperm(len(self.images.held_out), generator=generator)
         chosen = self.images.held_out[order[: self.config.measured]]
         return self.images.dequantized(chosen, generator).flatten(1)
 
     @cached_property
     def reference(self) -> Tensor:
-        """Held-out images (N, d) as they are, to set draws beside."""
-        return self.images.held_out.flatten(1).double()
+        """All held-out images (N, d) with the noise of their grey levels, to set draws beside."""
+        generator = torch.Generator().manual_seed(self.config.seed)
+        return self.images.dequantized(self.images.held_out, generator).flatten(1).double()
 
     @cached_property
     def classifier(self) -> FeatureNetwork | None:
@@ -90,9 +93,8 @@ class Bench:
         generator = torch.Generator(denoiser.data_mean.device).manual_seed(seed)
         host = torch.Generator().manual_seed(seed)
         found: dict[str, Estimate | None] = {}
-        length = code_length(
-            denoiser, chain, self.held_out.to(generator.device), generator=generator
-        )
+        held_out = self.held_out(repeat)
+        length = code_length(denoiser, chain, held_out.to(generator.device), generator=generator)
         found["nats"] = length
         found["bits"] = bits_per_dimension(length, images.dim, images.bin_width)
         if images.mixture is not None:
@@ -102,8 +104,8 @@ class Bench:
             )
             found["M_1"], found["M_rest"], found["M_sum"] = errors[0], errors[1], errors.sum()
         if isinstance(denoiser, SoftMixture) and denoiser.noise:
-            levels = chain.snr[1:][:: max(1, steps // SHARE_LEVELS)]
-            few = self.held_out[:SHARE_IMAGES]
+            places = torch.linspace(1, steps, min(SHARE_LEVELS, steps)).round().long()
+            levels, few = chain.snr[places], held_out[:SHARE_IMAGES]
             shares = [carried(denoiser, few, snr, generator) for snr in levels]
             found["latent_share"] = max(shares, key=float)
         row: Row = {
@@ -171,7 +173,8 @@ def carried(
         torch.stack(v.chunk(8)) for v in (spread[: len(x_0) // 8 * 8], miss[: len(x_0) // 8 * 8])
     )
     top, bottom = (group.mean(-1).cpu() for group in groups)
-    return Estimate.from_replicates(top / bottom)
+    ratio = top.mean() / bottom.mean()  # of means: a mean of ratios is biased upwards
+    return Estimate.from_replicates(ratio + (top - ratio * bottom) / bottom.mean())
 
 
 def draw(denoiser: LearnedDenoiser, steps: int, count: int, seed: int) -> Tensor:

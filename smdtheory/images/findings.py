@@ -166,20 +166,21 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
         images.dim,
         pd.concat([means, *_references(run, means)], ignore_index=True),
         gains(rows),
-        _forecasts(run, means),
+        _forecasts(run, rows),
         counts,
         _strips(run, counts),
     )
 
 
-def _forecasts(run: ImageRun, means: pd.DataFrame) -> pd.DataFrame:
+def _forecasts(run: ImageRun, rows: pd.DataFrame) -> pd.DataFrame:
     """Forecast and measured gains of each of :data:`SOFT` of which there are three or more."""
     found = []
+    within = gains(rows, ["nats"], list(FAMILY_OF))
     for soft in SOFT:
-        counts = sorted(int(T) for T in means.loc[means["arm"] == soft, "steps"])
+        counts = sorted({int(T) for T in rows.loc[rows["arm"] == soft, "steps"]})
         if sum(arm in FAMILY_OF for arm in run.config.arms) * len(counts) >= 3:
             known = run.forecast(families_of(run.config.arms), counts)
-            found.append(compared(means, known, soft))
+            found.append(compared(within[within["soft"] == soft], known))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 

@@ -9,10 +9,9 @@ if only their order does, their rank correlation tells.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -155,53 +154,41 @@ class Agreement(NamedTuple):
     pairs: int
 
 
-def compared(
-    rows: pd.DataFrame, known: Mapping[tuple[str, int], Estimate], soft: str = "soft_energy"
-) -> pd.DataFrame:
+def compared(gained: pd.DataFrame, known: Mapping[tuple[str, int], Estimate]) -> pd.DataFrame:
     """Forecast and measured gains of a soft mixture, a row for each Gaussian arm and T.
 
     Args:
-        rows: one for each arm and T, with the columns ``arm``, ``steps``, ``nats`` and
-            ``nats_error`` (half-width of the error bar).
+        gained: of :func:`smdtheory.images.summary.gains`, in nats.
         known: ΣM_t by family and T (:func:`forecast_sum`).
-        soft: the arm whose gain it is.
 
     Returns:
         The columns ``soft``, ``arm``, ``steps``, ``forecast``, ``forecast_error`` (a standard
         error), ``measured`` and ``measured_error``, in nats for an image.
 
     Raises:
-        ValueError: if no Gaussian arm has rows at a T at which ``soft`` has one.
+        ValueError: if no gain is on an arm of :data:`FAMILY_OF`.
 
     Example:
-        >>> rows = pd.DataFrame({"arm": ["gaussian", "soft_energy"], "steps": 3,
-        ...                      "nats": [5.0, 4.0], "nats_error": 0.1})
+        >>> gained = pd.DataFrame({"soft": "soft_energy", "arm": ["gaussian"], "steps": 3,
+        ...                        "gain": 1.0, "gain_error": 0.1})
         >>> sums = {("isotropic", 3): Estimate(torch.tensor(2.0), torch.tensor(0.1), "sampling")}
-        >>> compared(rows, sums)[["forecast", "measured"]].to_numpy().tolist()
+        >>> compared(gained, sums)[["forecast", "measured"]].to_numpy().tolist()
         [[2.0, 1.0]]
     """
-    nats = {
-        (str(row["arm"]), int(row["steps"])): (float(row["nats"]), float(row["nats_error"]))
-        for _, row in rows.iterrows()
-    }
-    found: list[dict[str, Any]] = []
-    for arm, T in nats:
-        if arm not in FAMILY_OF or (soft, T) not in nats:
-            continue
-        forecast, (theirs, bar), (own, own_bar) = (
-            known[FAMILY_OF[arm], T], nats[arm, T], nats[soft, T],
-        )  # fmt: skip
-        found.append({
-            "soft": soft, "arm": arm, "steps": T, "forecast": float(forecast),
-            "forecast_error": float(forecast.error), "measured": theirs - own,
-            "measured_error": math.hypot(bar, own_bar),
-        })  # fmt: skip
-    if not found:
+    here = gained[gained["arm"].isin(FAMILY_OF)].reset_index(drop=True)
+    if here.empty:
         raise ValueError(
-            f"rows must hold {soft} and a Gaussian arm at the same T; received "
-            f"{sorted(set(rows['arm']))}"
+            f"gained must hold gains on {', '.join(FAMILY_OF)}; received those on "
+            f"{', '.join(map(str, gained['arm'].unique())) or 'nothing'}"
         )
-    return pd.DataFrame(found)
+    pairs = zip(here["arm"], here["steps"], strict=True)
+    sums = [known[FAMILY_OF[arm], int(T)] for arm, T in pairs]
+    return pd.DataFrame({
+        "soft": here["soft"], "arm": here["arm"], "steps": here["steps"],
+        "forecast": [float(value) for value in sums],
+        "forecast_error": [float(value.error) for value in sums],
+        "measured": here["gain"], "measured_error": here["gain_error"],
+    })  # fmt: skip
 
 
 def agreement(table: pd.DataFrame) -> Agreement:

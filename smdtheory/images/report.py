@@ -25,7 +25,8 @@ MEASURES = {
     "energy_distance": ("energy distance of draws to held-out images", ".3g"),
     "sliced_wasserstein": ("sliced Wasserstein distance of draws to held-out images", ".3g"),
     "frechet": ("Fréchet distance in classifier features", ".3g"),
-    "modes_covered": ("modes covered by draws", ".0f"),
+    "modes_covered": ("modes covered by draws", ".1f"),
+    "outside": ("share of draws outside every mode", ".2f"),
 }
 """Columns of rows, what they are, and how they are printed, if they are."""
 
@@ -73,7 +74,7 @@ def notes(config: ImagesConfig, gained: pd.DataFrame) -> str:
         f"Error bars: {bars}. Soft mixtures are measured with R = {config.latents}: in many "
         "dimensions R values of the noise hold much less than it can make. Their draws have new "
         "noise each. Chains of more than 32 steps are measured at some of them, at random; images "
-        f"are drawn at T <= {config.longest}."
+        f"are drawn at T <= {config.longest}. soft_likelihood has a quarter of the batch."
     ]
     parts += [said for soft in SOFT for name in SAID for said in _compared(gained, name, soft)]
     return "\n".join(fill(part, WIDTH) for part in parts)

@@ -27,8 +27,16 @@ from torch import Tensor
 
 from smdtheory.estimate import Estimate
 from smdtheory.families import Family
-from smdtheory.files import canonical, write_atomically
-from smdtheory.images.arms import NETWORKS, arm_of, batch_of, network_of, sampler_of, train_network
+from smdtheory.files import canonical, digest, write_atomically
+from smdtheory.images.arms import (
+    NETWORKS,
+    arm_of,
+    batch_of,
+    draws_of,
+    network_of,
+    sampler_of,
+    train_network,
+)
 from smdtheory.images.config import ImageArm, ImagesConfig
 from smdtheory.images.data import Images
 from smdtheory.images.denoisers import ImageGaussian, ImageSoftMixture
@@ -43,6 +51,12 @@ from smdtheory.models.loop import Fit
 from smdtheory.models.training import Training
 from smdtheory.schedule import Schedule
 from smdtheory.truth.mixture import GaussianMixture
+
+HELD_OUT = 16
+"""Fewest images for the distances of draws, and for bits."""
+
+NEEDED = {"arm", "steps", "repeat", "nats", "nats_error", "bits", "bits_error"}
+"""What every row has."""
 
 PICTURED = 64
 """Images in a picture of samples during training."""
@@ -70,7 +84,7 @@ class ImageRun:
     def images(self) -> Images:
         """The data."""
         config = self.config
-        return load_images(
+        images = load_images(
             config.data,
             path=config.path,
             size=config.size,
@@ -79,6 +93,13 @@ class ImageRun:
             rank=config.rank,
             seed=config.seed,
         )
+        if len(images.held_out) < HELD_OUT:
+            raise ValueError(
+                f"data must leave at least {HELD_OUT} images to measure with; received "
+                f"{len(images.held_out)} held out of {len(images.held_out) + len(images.train)}. "
+                "Give more images."
+            )
+        return images
 
     @cached_property
     def bench(self) -> Bench:
@@ -92,10 +113,11 @@ class ImageRun:
         parallel = Parallel(config.shards, config.precision, config.compiled, config.device)
         return bool(processes_for(parallel).is_main_process)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where all of it is kept."""
-        return self.config.out / self.config.training_identity
+        name = digest([self.config.training_identity, draws_of(self.images).fingerprint])[:16]
+        return self.config.out / name
 
     @property
     def measured(self) -> Path:
@@ -209,7 +231,9 @@ class ImageRun:
         images, config = self.images, self.config
         if images.mixture is not None:
             return images.mixture
-        return fit_low_rank(images.train, config.components, config.rank, config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        pixels = images.dequantized(images.train, generator)
+        return fit_low_rank(pixels, config.components, config.rank, config.seed)
 
     def forecast(
         self, families: Iterable[Family], counts: Sequence[int]
@@ -290,4 +314,4 @@ def _row_in(path: Path) -> Row | None:
         row = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return cast("Row", row) if isinstance(row, dict) and {"arm", "steps"} <= row.keys() else None
+    return cast("Row", row) if isinstance(row, dict) and row.keys() >= NEEDED else None

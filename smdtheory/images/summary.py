@@ -36,6 +36,7 @@ QUANTITIES = (
     "sliced_wasserstein",
     "frechet",
     "modes_covered",
+    "outside",
 )
 """Columns of rows that are averaged over trainings."""
 
@@ -60,7 +61,11 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def gains(rows: pd.DataFrame, quantities: Sequence[str] = COMPARED) -> pd.DataFrame:
+def gains(
+    rows: pd.DataFrame,
+    quantities: Sequence[str] = COMPARED,
+    arms: Sequence[str] = AGAINST,
+) -> pd.DataFrame:
     """By how much each soft mixture is below each Gaussian, where both were measured.
 
     Differences are taken within a training, whose arms share the seed, the noise and the held-out
@@ -69,6 +74,7 @@ def gains(rows: pd.DataFrame, quantities: Sequence[str] = COMPARED) -> pd.DataFr
     Args:
         rows: one for each arm, T and training.
         quantities: columns of them; the smaller the better.
+        arms: the Gaussians.
 
     Returns:
         The columns ``quantity``, ``soft``, ``arm``, ``steps``, ``gain`` and ``gain_error``.
@@ -86,7 +92,7 @@ def gains(rows: pd.DataFrame, quantities: Sequence[str] = COMPARED) -> pd.DataFr
         columns = [name, f"{name}_error"]
         known = rows[rows[name].notna()].set_index(["arm", "steps", "repeat"])[columns].sort_index()
         for soft in SOFT:
-            for arm in AGAINST:
+            for arm in arms:
                 for T in sorted(set(rows["steps"])):
                     if (soft, T) not in known.index or (arm, T) not in known.index:
                         continue
@@ -168,7 +174,9 @@ def headline(gained: pd.DataFrame) -> str:
         elif worse:
             said = f"more bits than the Gaussian at {worse}"
         else:
-            said = fewer if better else "about as many bits as the Gaussian"
+            said = fewer if better else ""
+        if not said:
+            return f"No clear difference in bits: the soft mixture ({kind}) and the Gaussian"
         return f"The soft mixture ({kind}) needs {said}"
     return "Denoisers of images against the number of steps"
 
