@@ -86,13 +86,14 @@ class Findings:
         arms: Sequence[str] | None = None,
         title: str | None = None,
         width: float | None = None,
+        quantities: Sequence[str] | None = None,
     ) -> Drawing:
         """Quantities against T, for some arms or all; across a page if ``width`` is absent."""
         from smdtheory import plots
 
         table = self.means if arms is None else self.means[self.means["arm"].isin(arms)]
         return plots.quantities_against_steps(
-            panels(table, self.dim),
+            panels(table, self.dim, quantities),
             title=title or headline(self.gains),
             subtitle=self.about,
             width=width or plots.PAGE,

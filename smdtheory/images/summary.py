@@ -134,15 +134,20 @@ def _interval(values: np.ndarray, alone: float) -> float:
     return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def panels(means: pd.DataFrame, dim: int) -> pd.DataFrame:
-    """What the figure shows, in the form that it takes."""
+def panels(means: pd.DataFrame, dim: int, quantities: Sequence[str] | None = None) -> pd.DataFrame:
+    """What the figure shows, in the form that it takes; of some quantities, or all there are."""
     wanted = {
         "bits": "nats above the best denoiser",
         "M_sum": "Σ$_t$ $M_t$ (nats)",
         "energy_distance": "energy distance of draws",
+        "sliced_wasserstein": "sliced Wasserstein distance",
         "frechet": "Fréchet, classifier features",
     }
-    if "M_sum" in means and means["M_sum"].notna().any():
+    if quantities is None:
+        del wanted["sliced_wasserstein"]
+    else:
+        wanted = {name: label for name, label in wanted.items() if name in quantities}
+    if "bits" in wanted and "M_sum" in means and means["M_sum"].notna().any():
         del wanted["bits"]
     parts = []
     for name, label in wanted.items():
