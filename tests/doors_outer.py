@@ -174,7 +174,7 @@ APART: dict[str, str] = {
     **dict.fromkeys(
         ("Bridge", "BestGrid", "Check", "Exponent", "Extreme", "Finding", "GlobalError",
          "GridGain", "Limit", "LocalCap", "Look", "ModeCoverage", "NoWitnessError", "Rate", "Split",
-         "StepsNeeded", "Toy", "Witness"), RESULTS),
+         "StepsNeeded", "Toy", "Witness", "Recipe", "View", "Drawing"), RESULTS),
     **dict.fromkeys(("mse", "likelihood", "energy"), "called by fit, with what fit makes"),
     **dict.fromkeys(("canonical", "digest", "write_atomically"), "what the package keeps on disk"),
     "method_of": "takes the curves of a mixture that was checked",
@@ -184,5 +184,14 @@ APART: dict[str, str] = {
         ("draws_by_arm", "error_along_chain", "grid_comparison", "learned_grid", "looks"),
         "takes mappings by arm, or tables of several kinds: refusals are in test_plots"),
     "style": "takes nothing",
+    "read_numbers": "takes a file that save wrote; refusals are in test_figures",
+    "AuditConfig": "the options of a command: test_hostile_commands has them",
+    **dict.fromkeys(
+        ("main", "headline", "page", "section", "table", "readings"),
+        "of the audit's command: takes what the audit found",
+    ),
+    **dict.fromkeys(("parameters_of", "variance_of"), "of a denoiser or mixture that was checked"),
+    "SampledSoftMixture": "of a mixture that is checked as for its neighbours: test_oracle",
+    **dict.fromkeys(("explore", "view"), "sliders, and what they show: refusals in test_explore"),
 }  # fmt: skip
 """Public names without a door, and why."""

@@ -157,6 +157,19 @@ def chain_numbers(data: Mapping[str, ArrayLike], name: str) -> dict[str, Array]:
     return arrays
 
 
+def check_width(width: float) -> None:
+    """Refuse a width that no page has.
+
+    Raises:
+        ValueError: if it is not between 2 and 20 inches.
+
+    Example:
+        >>> check_width(3.3)
+    """
+    if not 2 <= width <= 20:
+        raise ValueError(f"width is in inches and lies between 2 and 20; received {width}")
+
+
 def canvas(
     width: float, height: float, rows: int = 1, columns: int = 1, *, share: bool = False
 ) -> tuple[Drawing, list[Axes]]:
@@ -169,8 +182,7 @@ def canvas(
         >>> len(canvas(3.4, 2.0, 1, 2)[1])
         2
     """
-    if not 2 <= width <= 20:
-        raise ValueError(f"width is in inches and lies between 2 and 20; received {width}")
+    check_width(width)
     fig = Drawing(figsize=(width, height), layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     return fig, list(axes.flat)

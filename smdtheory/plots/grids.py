@@ -11,6 +11,7 @@ from matplotlib.ticker import NullFormatter
 from smdtheory.plots.drawing import Drawing, columns_of
 from smdtheory.plots.frame import (
     canvas,
+    check_width,
     finish,
     label_ends,
     numbers,
@@ -196,6 +197,7 @@ def grid_comparison(
 
 def _pair(width: float, *heights: float) -> tuple[Drawing, list[Axes]]:
     """Two axes, side by side on a page, one below the other in a column."""
+    check_width(width)
     if width >= 5:
         return canvas(width, max(heights), 1, 2)
     first, second = heights[0], heights[-1]

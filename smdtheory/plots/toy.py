@@ -75,7 +75,7 @@ def learned_grid(
         >>> fig = learned_grid(rows, {2: {"gaussian": np.zeros((9, 2))}}, np.zeros((9, 2)),
         ...                    centres=np.zeros((1, 2)), radius=0.1, watched=2)
         >>> len(fig.axes)
-        4
+        3
     """
     learned, floors = _checked(rows)
     longest = learned[learned["training_steps"] == learned["training_steps"].max()]
