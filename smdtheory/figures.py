@@ -67,7 +67,7 @@ class FiguresConfig:
                 place of the full one's.
         """
         if self.only is not None:
-            wanted = self.only if isinstance(self.only, tuple | list) else (self.only,)
+            wanted = options.several("only", self.only)
             known = [path.stem[0] for path in chapters()]
             found = options.choices("only", map(str, wanted), known)
             object.__setattr__(self, "only", tuple(map(int, found)))
@@ -216,6 +216,11 @@ def main() -> int:
 def _run(config: FiguresConfig) -> int:
     if not config.check:
         options.make_folder(config.folder)
+    elif not config.folder.is_dir():
+        raise ValueError(
+            f"--check compares with the figures of a folder; there is no folder {config.folder}. "
+            "Draw them first, without --check, or name another with --out."
+        )
     differ = []
     for chapter in config.sources:
         start = time.perf_counter()

@@ -106,10 +106,14 @@ def test_a_chapter_that_fails_ends_with_status_1(tmp_path, monkeypatch, capsys):
     ("options", "said"),
     [
         (["--only", "9"], ["only must be among 1, 2", "'9'"]),
+        (["--only"], ["only needs at least one value"]),
         (["--fast", "--out", FIGURES], ["small version", "--out"]),
+        (["--check", "--out", "nowhere"], ["there is no folder nowhere", "--out"]),
+        (["--check", "--fast"], ["there is no folder runs/figures", "without --check"]),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: pytest.fail("drawn before refused"))
     message = refused(monkeypatch, capsys, tmp_path, figures.main, *options)
     for part in said:
         assert part in message
