@@ -205,7 +205,7 @@ def main() -> int:
     """Parse, run, list; return the exit status.
 
     0: drawn, or nothing differs. 1: something differs, a chapter failed, or the disk is full.
-    2: wrong input, or a folder that cannot be written. 130: stopped by Ctrl-C.
+    2: wrong input, or a folder that cannot be written. 130, 143: stopped by Ctrl-C or SIGTERM.
     """
     return guarded(
         lambda: _run(parse(FiguresConfig, "smdtheory.figures")),
