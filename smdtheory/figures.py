@@ -38,7 +38,7 @@ class FiguresConfig:
     """Every figure of the README and the chapters, as PNG and PDF.
 
     Runs the chapters of notebooks/ and lists what they drew. Each PNG holds the numbers that it
-    shows. About twenty minutes on two cores; --fast, the small version for trying things out, two.
+    shows. About fifteen minutes on two cores; --fast, the small version for trying things out, two.
 
     Attributes:
         only: Chapters to run, by number. None: all of them.
