@@ -25,7 +25,7 @@
 # 5. what a mixture step gains: the exact soft mixture has error 0, one with a wrong kernel or
 #    with too few components has not.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about a minute on two
+# It defines nothing: every number comes from `smdtheory`. It takes about three minutes on two
 # cores. With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few
 # seconds; its numbers then differ from those in the text, and its figures go to `runs/` and not
 # to `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md).

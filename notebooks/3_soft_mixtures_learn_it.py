@@ -27,7 +27,7 @@
 # 7. the paper's toy, a grid of 7 × 7 modes;
 # 8. what survives of the claim.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about four minutes on two
+# It defines nothing: every number comes from `smdtheory`. It takes about three minutes on two
 # cores, half of them training; what takes longer is read from stored rows. With the environment
 # variable `SMDTHEORY_FAST=1` it trains for a handful of steps, in a few seconds; its numbers then
 # mean nothing, and its figures go to `runs/` and not to `figures/`. Sections (§) are those of

@@ -26,7 +26,7 @@
 # 6. the paper's loss, its reviewers' questions, and the assumption that is said to be too strong;
 # 7. what survives.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about four minutes on two
+# It defines nothing: every number comes from `smdtheory`. It takes about five minutes on two
 # cores. With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in half a minute
 # or less; its numbers then differ from those in the text, and its figures go to `runs/` and not to
 # `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md). Everything is in nats.

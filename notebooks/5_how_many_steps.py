@@ -23,7 +23,7 @@
 # 5. the same for data of one's own;
 # 6. a summary.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about three minutes on two
+# It defines nothing: every number comes from `smdtheory`. It takes about two minutes on two
 # cores. With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few
 # seconds; its numbers then differ from those in the text, and its figures go to `runs/` and not to
 # `figures/`. Sections (§) are those of [docs/theory.md](../docs/theory.md). Everything is in nats.

@@ -104,7 +104,7 @@ def main() -> int:
     """Parse, test, print; return the exit status.
 
     0: every statement has its verdict. 1: a check failed, or the disk is full.
-    2: wrong input, or a folder that cannot be written. 130: stopped by Ctrl-C.
+    2: wrong input, or a folder that cannot be written. 130, 143: stopped by Ctrl-C or SIGTERM.
 
     Returns:
         The exit status.

@@ -7,14 +7,25 @@ once.
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 C = TypeVar("C")
 
 DONE, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit statuses: done, failed on the way, wrong input, stopped by Ctrl-C, stopped by SIGTERM."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is: what is open is closed, and scratch folders are removed."""
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise :class:`Terminated`; a handler of SIGTERM."""
+    raise Terminated
 
 
 def parse(config: type[C], module: str, arguments: Sequence[str] | None = None) -> C:
@@ -44,25 +55,39 @@ def guarded(run: Callable[[], int], stopped: str) -> int:
 
     Args:
         run: parses, works, prints, and returns a status.
-        stopped: what to say after Ctrl-C.
+        stopped: what to say after Ctrl-C or SIGTERM.
 
     Returns:
         :data:`WRONG` after ``ValueError``, ``TypeError``, ``ImportError`` and ``MemoryError``,
-        :data:`FAILED` after ``OSError`` and ``ArithmeticError``.
+        :data:`FAILED` after ``OSError`` and ``ArithmeticError``, :data:`INTERRUPTED` or
+        :data:`TERMINATED` when stopped.
 
     Example:
         >>> guarded(lambda: DONE, stopped="Nothing is kept.")
         0
     """
     replace_unprintable()
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         return run()
     except (ValueError, TypeError, ImportError, MemoryError) as error:
         return say(f"error: {error}", WRONG)
     except (OSError, ArithmeticError) as error:
         return say(f"error: {error}", FAILED)
-    except KeyboardInterrupt:
-        return say(f"\nStopped. {stopped}", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return say(f"\nStopped. {stopped}", status_of(stop))
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def status_of(stop: KeyboardInterrupt) -> int:
+    """:data:`TERMINATED` after SIGTERM, :data:`INTERRUPTED` after Ctrl-C.
+
+    Example:
+        >>> status_of(Terminated()), status_of(KeyboardInterrupt())
+        (143, 130)
+    """
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def replace_unprintable() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory import GaussianMixture, Schedule, posterior, presets
+from smdtheory import GaussianMixture, Schedule, options, posterior, presets
 from smdtheory.families import Family
 from smdtheory.measure import best_gaussian_errors, local_error
 from smdtheory.models.denoiser import Denoiser
@@ -33,6 +33,9 @@ SOFT = f"soft, {LATENTS} latents"
 
 STEPS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Values of T."""
+
+SEPARATION, STD, MODES = (0.1, 6.0), (0.01, 1.0), (1, 6)
+"""The ends of the sliders."""
 
 PLACES = 300
 """Points at which densities are drawn."""
@@ -143,17 +146,18 @@ def explore(
     """Sliders for :func:`view`, in a notebook.
 
     Args:
-        separation: where each slider starts.
-        std: likewise.
-        modes: likewise, 1 to 6.
+        separation: where each slider starts, here within :data:`SEPARATION`.
+        std: likewise, within :data:`STD`.
+        modes: likewise, within :data:`MODES`.
         steps: likewise, one of :data:`STEPS`.
-        t: likewise.
+        t: likewise, 1..T.
 
     Returns:
         A widget; its picture is redrawn at every move.
 
     Raises:
         ImportError: without ``ipywidgets``, which comes with Jupyter.
+        TypeError: for what is no number, or not a whole one.
         ValueError: if a slider cannot start there.
 
     Example:
@@ -169,11 +173,16 @@ def explore(
         ) from error
     if steps not in STEPS:
         raise ValueError(f"steps must be one of {', '.join(map(str, STEPS))}; received {steps!r}")
+    separation, std = _within("separation", separation, SEPARATION), _within("std", std, STD)
+    modes = options.whole("modes", modes, *MODES)
     first = view(separation, std, modes, steps, t)
+    low, high = map(math.log10, STD)
     sliders = {
-        "separation": widgets.FloatSlider(separation, min=0.1, max=6, step=0.1),
-        "std": widgets.FloatLogSlider(std, min=-2, max=0, step=0.05),
-        "modes": widgets.IntSlider(modes, min=1, max=6),
+        "separation": widgets.FloatSlider(
+            separation, min=SEPARATION[0], max=SEPARATION[1], step=0.1
+        ),
+        "std": widgets.FloatLogSlider(std, min=low, max=high, step=0.05),
+        "modes": widgets.IntSlider(modes, min=MODES[0], max=MODES[1]),
         "steps": widgets.SelectionSlider(options=STEPS, value=steps),
         "t": widgets.IntSlider(t, min=1, max=steps),
     }
@@ -201,3 +210,14 @@ def explore(
         slider.observe(move, "value")
     show(first)
     return widgets.VBox([widgets.VBox(list(sliders.values())), picture])
+
+
+def _within(name: str, value: float, ends: tuple[float, float]) -> float:
+    """A start that its slider can have: a slider moves others to its end, without a word."""
+    low, high = ends
+    if not low <= options.positive(name, value) <= high:
+        raise ValueError(
+            f"{name} must be within {low:g} and {high:g}, the ends of its slider; received "
+            f"{value!r}. For other values call view."
+        )
+    return float(value)

@@ -38,7 +38,7 @@ class FiguresConfig:
     """Every figure of the README and the chapters, as PNG and PDF.
 
     Runs the chapters of notebooks/ and lists what they drew. Each PNG holds the numbers that it
-    shows. About twenty minutes on two cores; --fast, the small version for trying things out, two.
+    shows. About fifteen minutes on two cores; --fast, the small version for trying things out, two.
 
     Attributes:
         only: Chapters to run, by number. None: all of them.
@@ -67,7 +67,7 @@ class FiguresConfig:
                 place of the full one's.
         """
         if self.only is not None:
-            wanted = self.only if isinstance(self.only, tuple | list) else (self.only,)
+            wanted = options.several("only", self.only)
             known = [path.stem[0] for path in chapters()]
             found = options.choices("only", map(str, wanted), known)
             object.__setattr__(self, "only", tuple(map(int, found)))
@@ -205,7 +205,7 @@ def main() -> int:
     """Parse, run, list; return the exit status.
 
     0: drawn, or nothing differs. 1: something differs, a chapter failed, or the disk is full.
-    2: wrong input, or a folder that cannot be written. 130: stopped by Ctrl-C.
+    2: wrong input, or a folder that cannot be written. 130, 143: stopped by Ctrl-C or SIGTERM.
     """
     return guarded(
         lambda: _run(parse(FiguresConfig, "smdtheory.figures")),
@@ -216,6 +216,11 @@ def main() -> int:
 def _run(config: FiguresConfig) -> int:
     if not config.check:
         options.make_folder(config.folder)
+    elif not config.folder.is_dir():
+        raise ValueError(
+            f"--check compares with the figures of a folder; there is no folder {config.folder}. "
+            "Draw them first, without --check, or name another with --out."
+        )
     differ = []
     for chapter in config.sources:
         start = time.perf_counter()

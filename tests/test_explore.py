@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from smdtheory import Schedule, presets
-from smdtheory.explore import DRAWS, FAMILIES, SOFT, STEPS, explore, view
+from smdtheory.explore import (
+    DRAWS,
+    FAMILIES,
+    MODES,
+    SEPARATION,
+    SOFT,
+    STD,
+    STEPS,
+    explore,
+    view,
+)
 from smdtheory.measure import best_gaussian_errors, local_error
 from smdtheory.models.oracle import BestGaussian, ExactPosterior, SampledSoftMixture
 from smdtheory.plots.live import LiveStep
@@ -94,6 +104,27 @@ def test_without_ipywidgets_it_says_what_is_missing(monkeypatch):
         explore()
 
 
-def test_a_start_that_no_slider_has_is_refused():
-    with pytest.raises(ValueError, match="steps must be one of 1, 2, 3"):
-        explore(steps=7)
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ({"steps": 7}, "steps must be one of 1, 2, 3"),
+        ({"separation": 10}, "separation must be within 0.1 and 6, .*; received 10. .* view"),
+        ({"separation": 0.05}, "separation must be within"),
+        ({"std": 2}, "std must be within 0.01 and 1, .*; received 2"),
+        ({"std": 1e-3}, "std must be within"),
+        ({"modes": 8}, "modes must be a whole number from 1 to 6; received 8"),
+        ({"t": 11}, "t must lie in 1..10"),
+    ],
+)
+def test_a_start_that_no_slider_has_is_refused(start, said):
+    with pytest.raises(ValueError, match=said):
+        explore(**start)
+
+
+@pytest.mark.parametrize(
+    ("separation", "std", "modes"), list(zip(SEPARATION, STD, MODES, strict=True))
+)
+def test_sliders_start_where_they_are_told(separation, std, modes):
+    box = explore(separation=separation, std=std, modes=modes, steps=2, t=2)
+    found = [slider.value for slider in box.children[0].children]
+    assert found == pytest.approx([separation, std, modes, 2, 2])

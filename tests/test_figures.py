@@ -1,6 +1,8 @@
 """``python -m smdtheory.figures``: figures anew, and their numbers compared."""
 
 import shutil
+import signal
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -102,14 +104,41 @@ def test_a_chapter_that_fails_ends_with_status_1(tmp_path, monkeypatch, capsys):
     assert "broken chain" in capsys.readouterr().err
 
 
+def test_sigterm_ends_with_status_143_and_leaves_no_scratch(tmp_path, monkeypatch, capsys):
+    chapter, scratch = tmp_path / "notebooks" / "1_endless.py", tmp_path / "scratch"
+    (chapter.parent / "rows").mkdir(parents=True)
+    scratch.mkdir()
+    chapter.write_text(
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)"
+    )
+    monkeypatch.setattr(figures, "CHAPTERS", chapter.parent)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def unheard(*_):
+        pytest.fail("SIGTERM is not handled")
+
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        assert status_here(monkeypatch, figures.main, "--out", tmp_path / "out") == 143
+        assert signal.getsignal(signal.SIGTERM) is unheard
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "Stopped. Figures of finished" in capsys.readouterr().err
+    assert not list(scratch.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--only", "9"], ["only must be among 1, 2", "'9'"]),
+        (["--only"], ["only needs at least one value"]),
         (["--fast", "--out", FIGURES], ["small version", "--out"]),
+        (["--check", "--out", "nowhere"], ["there is no folder nowhere", "--out"]),
+        (["--check", "--fast"], ["there is no folder runs/figures", "without --check"]),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: pytest.fail("drawn before refused"))
     message = refused(monkeypatch, capsys, tmp_path, figures.main, *options)
     for part in said:
         assert part in message

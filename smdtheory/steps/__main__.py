@@ -22,7 +22,7 @@ def main() -> int:
     """Parse, compute, print; return the exit status.
 
     0: answered. 1: no family reaches the error, or the file could not be written. 2: wrong input.
-    130: stopped by Ctrl-C.
+    130, 143: stopped by Ctrl-C or SIGTERM.
     """
     return guarded(
         lambda: _alone(parse(StepsConfig, "smdtheory.steps")),

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 from smdtheory.command import (
     DONE,
     FAILED,
-    INTERRUPTED,
-    TERMINATED,
     WRONG,
     parse,
     replace_unprintable,
     say,
+    status_of,
+    terminate,
 )
 from smdtheory.sweep.cells import Plan, make_plan
 from smdtheory.sweep.config import SweepConfig
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled as Ctrl-C is."""
 
 
 def main() -> int:
@@ -31,7 +25,7 @@ def main() -> int:
     0: done. 1: a cell failed, the folder could no longer be written, or a cluster was lost.
     2: wrong input. 130, 143: stopped by Ctrl-C or SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     replace_unprintable()
     plan = None
     try:
@@ -45,9 +39,7 @@ def main() -> int:
     except KeyboardInterrupt as stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        return say(
-            f"\nStopped. {_kept(plan)}", TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-        )
+        return say(f"\nStopped. {_kept(plan)}", status_of(stop))
 
 
 def _run(plan: Plan) -> int:
@@ -74,10 +66,6 @@ def _kept(plan: Plan | None) -> str:
         f"{rows} of {wanted} rows are finished and kept in {plan.store.folder}; "
         "the same command goes on from there."
     )
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
 
 
 if __name__ == "__main__":

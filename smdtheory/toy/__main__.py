@@ -13,7 +13,7 @@ def main() -> int:
     """Parse, run, print; return the exit status.
 
     0: done. 1: training diverged, or the folder could no longer be written. 2: wrong input.
-    130: stopped by Ctrl-C.
+    130, 143: stopped by Ctrl-C or SIGTERM.
     """
     return guarded(
         lambda: _run(parse(ToyConfig, "smdtheory.toy")),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 from smdtheory import options
 from smdtheory.command import DONE, FAILED, guarded, parse, say
@@ -17,9 +14,8 @@ def main() -> int:
 
     0: done. 1: a mixture failed, or the disk is full. 2: wrong input, or a folder that cannot be
     written.
-    130: stopped by Ctrl-C or SIGTERM.
+    130, 143: stopped by Ctrl-C or SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _stop)
     return guarded(
         lambda: _run(parse(PhaseConfig, "smdtheory.sweep.phase")),
         stopped="The same command goes on from what is finished.",
@@ -55,10 +51,6 @@ def _run(config: PhaseConfig) -> int:
         where, why = failures[0]
         return say(f"error: {len(failures)} cells failed; the first is {where}: {why}", FAILED)
     return DONE
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
