@@ -130,3 +130,63 @@ def test_workers_of_another_version_are_refused(cluster, monkeypatch):
     said = f"numerics 99.*tcp://.* has {own}. Install the same"
     with pytest.raises(ConnectionError, match=said), module.connected(cluster.address):
         pass
+
+
+class Scheduler:
+    """A client of a scheduler whose workers come as the test says, and what each says of itself."""
+
+    status = "running"
+
+    def __init__(self, **workers):
+        self.there, self.scheduler = workers, self
+
+    def ncores(self):
+        return dict.fromkeys(sorted(self.there), 1)
+
+    def sync(self, ask, **options):
+        return ask()
+
+    def run(self, ask, workers=None, on_error="raise"):
+        return {name: self.there[name] for name in workers or self.there}
+
+    def get_executor(self, **options):
+        return object()
+
+
+def joined(monkeypatch, client, most):
+    from smdtheory.sweep import cluster as module
+
+    monkeypatch.setattr(module, "HEARTBEAT", 0.0)
+    pool = module.Cluster(client, "tcp://there", most)
+    pool.check()
+    return pool
+
+
+def test_a_worker_that_joins_pushes_out_none_that_works(monkeypatch):
+    from smdtheory.sweep.cluster import introduction
+
+    client = Scheduler(b=introduction(), d=introduction())
+    pool = joined(monkeypatch, client, 2)
+    before = dict(pool.workers())
+    assert list(before) == ["b", "d"]
+    client.there |= dict.fromkeys("ac", introduction())
+    assert pool.workers() == before
+    del client.there["b"]
+    assert pool.workers() == {"d": before["d"], "a": pool.workers()["a"]}
+
+
+@pytest.mark.parametrize("says", ["smdtheory 0", ImportError("no smdtheory")])
+def test_a_worker_of_another_version_that_joins_later_is_left_out(monkeypatch, caplog, says):
+    from smdtheory.sweep.cluster import introduction
+
+    client = Scheduler(d=introduction())
+    pool = joined(monkeypatch, client, 2)
+    client.there |= {"a": says, "b": OSError("gone"), "c": introduction()}
+    for _ in range(3):
+        found = pool.workers()
+    assert list(found) == ["d", "c"]
+    (said,) = caplog.messages
+    assert f"every worker must have {introduction()}; a has {says}" in said
+    client.there["b"] = introduction()  # it was only slow to answer
+    del client.there["c"]
+    assert list(pool.workers()) == ["d", "b"]

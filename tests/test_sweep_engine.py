@@ -250,6 +250,44 @@ def test_what_is_done_or_anothers_is_not_begun(quick):
     assert asked == {"theirs": 4, "done": 1, "a": 1, "b": 1}
 
 
+@pytest.mark.parametrize("how", ["broken", "cancelled"])
+def test_a_training_that_begins_again_does_not_wait_for_itself(quick, tmp_path, monkeypatch, how):
+    from smdtheory.sweep import SweepConfig, cells, run
+
+    class Flaky:
+        lost = ()
+        sent = looks = 0
+
+        def workers(self):
+            self.looks += 1
+            assert self.looks < 100, "it waits for ever"
+            return {"x": self}
+
+        def bury(self, worker):
+            pass
+
+        def submit(self, work, task):
+            self.sent += 1
+            future = engine.Future()
+            if self.sent > 1:
+                future.set_exception(ValueError("no"))
+            elif how == "broken":
+                raise engine.BrokenExecutor
+            else:
+                future.cancel()
+            return future
+
+    pool = Flaky()
+    monkeypatch.setattr(run, "pool_of", lambda where, tasks: given(pool))
+    config = SweepConfig(modes=2, iterations=1, families="full", learned="gaussian_wide",
+                         no_figure=True, out=tmp_path)  # fmt: skip
+    plan = cells.make_plan(config)
+    assert plan.tasks[0].checkpoints is not None
+    outcome = run.execute(plan, progress=False)
+    assert sorted(outcome.failures) == sorted((cell.label, "ValueError: no") for cell in plan.cells)
+    assert pool.sent == len(plan.cells) + 1
+
+
 def test_the_longest_goes_first_and_no_much_shorter_one_before_it():
     queue = Queue([Piece(f"{cost}", cost) for cost in (1.0, 100.0, 7.0, 30.0)])
     queue.take("x")

@@ -6,7 +6,9 @@ Rules, each found by killing workers and schedulers:
   not handed on to the next, so that a cell that kills workers kills two and not the cluster.
 - A worker with several threads still does one cell at a time: generators of random numbers and
   caches of curves belong to the process.
-- A worker that runs another version of this program is refused before anything is computed.
+- A worker that runs another version of this program is refused before anything is computed, and
+  left out if it joins later.
+- A worker that joins pushes out none that works.
 - Futures do not survive a lost connection. If it comes back at once, the work begins anew; if not,
   the sweep stops, and what is finished is in the folder.
 """
@@ -17,7 +19,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -62,6 +64,7 @@ class Cluster:
     def __init__(self, client: Client, address: str, most: int | None) -> None:
         self._client, self._address, self._most = client, address, most
         self._executors: dict[Hashable, Executor] = {}
+        self._alike: dict[str, bool] = {}  # whether a worker has this version
         self._asked = -HEARTBEAT
 
     def workers(self) -> Mapping[Hashable, Executor]:
@@ -73,13 +76,14 @@ class Cluster:
         connected = self._client.status == "running"
         if connected and time.monotonic() - self._asked < HEARTBEAT:
             return self._executors
-        there = list(self._ask())
+        there = self._ask()
         if not there and (self._executors or self._asked < 0):
             LOG.warning("no workers at %s; waiting for some", self._address)
-        self._executors = {
-            address: self._executors.get(address) or _Worker(self._client, address)
-            for address in there[: self._most]
-        }
+        self._meet(there)
+        self._executors = {a: worker for a, worker in self._executors.items() if a in there}
+        room = None if self._most is None else self._most - len(self._executors)
+        free = [a for a in there if a not in self._executors and self._alike.get(a)]
+        self._executors |= {address: _Worker(self._client, address) for address in free[:room]}
         self._asked = time.monotonic()
         return self._executors
 
@@ -103,21 +107,48 @@ class Cluster:
         for address, theirs in found.items():
             if theirs != own:
                 raise ConnectionError(f"{rule}; {address} has {theirs}. Install the same there.")
+        self._alike = dict.fromkeys(found, True)
+
+    def _meet(self, there: Collection[str]) -> None:
+        """Find out who of those that are new has this version; the others are left out.
+
+        Raises:
+            ConnectionError: if the scheduler is gone.
+        """
+        self._alike = {address: alike for address, alike in self._alike.items() if address in there}
+        new = [address for address in there if address not in self._alike]
+        if not new:
+            return
+        own = introduction()
+        with self._scheduler():
+            found = self._client.run(introduction, workers=new, on_error="return")
+        for address, theirs in found.items():
+            if isinstance(theirs, str | ImportError):  # otherwise it is gone, or asked again
+                self._alike[address] = theirs == own
+                if theirs != own:
+                    rule = f"every worker must have {own}; {address} has {theirs}"
+                    LOG.warning("%s. It is left out; install the same there.", rule)
 
     def _ask(self) -> dict[str, int]:
         """Addresses of the workers, and their threads."""
         deadline = time.monotonic() + 2 * CONNECT
         while self._client.status == "connecting" and time.monotonic() < deadline:
             time.sleep(0.1)
-        try:
+        with self._scheduler():
             if self._client.status != "running":
                 raise ConnectionError("the connection is closed")
             found: dict[str, int] = self._client.sync(
                 self._client.scheduler.ncores, callback_timeout=PATIENCE
             )
+        return found
+
+    @contextmanager
+    def _scheduler(self) -> Iterator[None]:
+        """Whatever a lost scheduler raises, as a ConnectionError."""
+        try:
+            yield
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ConnectionError(f"the scheduler at {self._address} is gone: {error}") from error
-        return found
 
 
 class _Worker(Executor):

@@ -122,10 +122,10 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
     failures: list[tuple[str, str]] = []
     tasks = plan.tasks
     with _bar(tasks, len(plan.cells), show=progress) as advance:
-        training: set[Path | None] = set()
+        training: dict[Path | None, Task] = {}  # who trains what
 
         def finished(task: Task, rows: list[Row]) -> None:
-            training.discard(task.checkpoints)
+            training.pop(task.checkpoints, None)
             try:
                 store.add(task.cell.configuration, rows)
             except ValueError as error:  # a worker of another version, on a cluster
@@ -134,20 +134,21 @@ def execute(plan: Plan, *, progress: bool = True) -> Outcome:
                 advance(task)
 
         def failed(task: Task, error: BaseException) -> None:
-            training.discard(task.checkpoints)
+            training.pop(task.checkpoints, None)
             text = f"{type(error).__name__}: {error}"
             store.add_failure(task.cell.configuration, task.steps, text, task.cell.label)
             failures.append((task.cell.label, text))
             advance(task)
 
         def claim(task: Task) -> Claim:
-            if task.checkpoints in training:
+            if training.get(task.checkpoints, task) is not task:
                 return Claim.THEIRS  # a worker would wait for the other to train the same network
             whose = store.claim(task.cell.configuration, task.steps)
             if whose is Claim.DONE:
+                training.pop(task.checkpoints, None)
                 advance(task)
             elif whose is Claim.OURS and task.checkpoints is not None:
-                training.add(task.checkpoints)
+                training[task.checkpoints] = task
             return whose
 
         try:
