@@ -23,8 +23,8 @@
 # 5. what theory forecasts, beside what was measured;
 # 6. a summary, and what was not measured.
 #
-# It defines nothing: every number comes from `smdtheory`. It takes about ten seconds, because
-# the training is not repeated here: about an hour and a half of a processor core for each of the two
+# It defines nothing: every number comes from `smdtheory`. It takes about ten seconds, because the
+# training is not repeated here: about an hour and a half of a processor core for each of the two
 # sets of pictures, with three trainings of every network. The commands that make the stored
 # numbers anew are
 #
