@@ -46,16 +46,21 @@ class Claims:
         """
         if fcntl is None or name in self._held:
             return True
-        descriptor = os.open(self._path(name), os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        except OSError:  # no locks on this file system
-            pass
-        self._held[name] = descriptor
-        return True
+        path = self._path(name)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            except OSError:  # no locks on this file system
+                pass
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    self._held[name] = descriptor
+                    return True
+            os.close(descriptor)  # who held it has unlinked it: it keeps nobody else out
 
     def drop(self, name: str) -> None:
         """Give up a claim, once its outcome is written."""
