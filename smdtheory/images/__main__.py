@@ -13,7 +13,7 @@ def main() -> int:
     """Parse, run, print; return the exit status.
 
     0: done. 1: training diverged. 2: wrong input, or something that is not there: a file, a GPU,
-    memory, space on the disk. 130: stopped by Ctrl-C.
+    memory, space on the disk. 130, 143: stopped by Ctrl-C or SIGTERM.
     """
     arguments = sys.argv[1:]
     if arguments and arguments[0] in get_args(Stage):

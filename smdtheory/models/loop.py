@@ -79,7 +79,7 @@ def complete(
         TypeError, ValueError, ArithmeticError, KeyboardInterrupt: as :func:`fit`.
     """
     every = integer("every", every, low=1)
-    if not (isinstance(resume, bool) or resume == "fallback"):
+    if not (isinstance(resume, bool) or (isinstance(resume, str) and resume == "fallback")):
         raise ValueError(f"resume must be True, False or 'fallback'; received {shown(resume)}")
     if not (progress is None or isinstance(progress, bool)):
         raise TypeError(f"progress must be True, False or None; received {shown(progress)}")
