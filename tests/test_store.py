@@ -12,6 +12,7 @@ import pytest
 from smdtheory.files import canonical, digest, write_atomically
 from smdtheory.store.cell import Row
 from smdtheory.store.folder import MARKER, Store, format_of
+from smdtheory.store.survey import survey
 
 CELL = {"mixture": {"shape": "ring", "modes": 8}, "arm": "full", "seed": 0}
 
@@ -139,6 +140,33 @@ def test_success_clears_an_earlier_failure(tmp_path):
     assert json.loads(path.read_text())["error"] == "ValueError: no"
     store.add(CELL, rows(1))
     assert not list((tmp_path / "failed").iterdir())
+
+
+def test_a_failure_is_forgotten_only_when_what_failed_is_done(tmp_path):
+    store = Store.open(tmp_path, 1)
+    store.add_failure(CELL, (1000,), "MemoryError: ")
+    store.add(CELL, rows(1))
+    assert [failure.steps for failure in survey(tmp_path).failures] == [[1000]]
+    store.add_failure(CELL, (2, 1000, 3), "ValueError: no")
+    store.add_failure(CELL, (3, 4), "ValueError: again")
+    (failure,) = survey(tmp_path).failures
+    assert (failure.steps, failure.error) == ([1000, 2, 3, 4], "ValueError: again")
+    store.add(CELL, rows(2, 1000))
+    assert survey(tmp_path).failures
+    store.add(CELL, rows(3, 4))
+    assert not list((tmp_path / "failed").iterdir())
+
+
+def test_a_record_that_does_not_say_its_steps_is_forgotten_by_any_success(tmp_path):
+    store = Store.open(tmp_path, 1)
+    store.add_failure(CELL, (1000,), "ValueError: no")
+    (path,) = (tmp_path / "failed").iterdir()
+    record = json.loads(path.read_text())
+    del record["steps"]
+    path.write_text(json.dumps(record))
+    assert [failure.error for failure in survey(tmp_path).failures] == ["ValueError: no"]
+    store.add(CELL, rows(1))
+    assert not path.exists()
 
 
 def foreign(folder: Path) -> Path:

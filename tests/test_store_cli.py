@@ -77,6 +77,23 @@ def test_status_of_a_folder_in_order_is_0(folder, monkeypatch, capsys):
     assert "tries again" not in said
 
 
+def test_what_was_damaged_and_is_there_again_is_not_damaged(folder):
+    (path,) = (path for path in (folder / "cells").iterdir() if path.stem != "0"
+               and json.loads(path.read_text())["cell"].get("seed") == 9)  # fmt: skip
+    path.write_text("{")
+    store = Store.open(folder, 2)
+    assert path.with_name(path.name + ".damaged") in survey(folder).damaged
+    store.add({**CELL, "seed": 9}, [row(9)])
+    assert [path.name for path in survey(folder).damaged] == ["0.json.damaged"]
+
+
+def test_a_failure_of_newer_numerics_hides_no_row(folder):
+    Store.open(folder, 3).add_failure({**CELL, "seed": 7}, (1,), "no", "seed 7")
+    found = survey(folder)
+    assert (found.numerics, len(found.rows)) == (2, 3)
+    assert {failure.label for failure in found.failures} == {"ring of 8, seed 8", "seed 7"}
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 3000, '{"cells": [1], "numerics": 1}', "\x00"])
 def test_status_does_without_what_was_asked(folder, text):
     (folder / "config.json").write_text(text)
@@ -147,8 +164,18 @@ def test_mistakes_end_with_status_2(tmp_path, monkeypatch, capsys, options, said
 def test_a_table_of_another_kind_is_refused_and_a_full_disk_told(folder, monkeypatch, capsys):
     assert here(monkeypatch, "export", folder, "--to", folder / "rows.xlsx") == 2
     assert "must end in .csv or .parquet" in capsys.readouterr().err
-    assert here(monkeypatch, "export", folder, "--to", folder / "no" / "rows.csv") == 1
-    assert "No such file" in capsys.readouterr().err
+    assert here(monkeypatch, "export", folder, "--to", folder / "no" / "rows.csv") == 2
+    said = capsys.readouterr().err
+    assert "must be in a folder that exists" in said
+    assert str(folder / "no") in said
+    assert ".tmp" not in said
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("smdtheory.store.export.write_atomically", full)
+    assert here(monkeypatch, "export", folder) == 1
+    assert "No space left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -8,13 +8,16 @@ import pickle
 import random
 import re
 import time
+from errno import EACCES, EIO, EMFILE
 from pathlib import Path
 
 import pytest
 
 from smdtheory.files import digest
 from smdtheory.store import cell as cells
+from smdtheory.store import claims
 from smdtheory.store.cell import Failure, Work, read_failure, read_work
+from smdtheory.store.claims import Claims
 from smdtheory.store.folder import Claim, Store
 from smdtheory.store.survey import lines, survey
 from smdtheory.sweep import SweepConfig, columns
@@ -139,6 +142,58 @@ def test_what_is_no_file_is_named_and_set_aside_at_once(tmp_path, change, why):
     assert written(tmp_path) == path
 
 
+@pytest.mark.parametrize("number", [EMFILE, EIO, EACCES])
+def test_what_cannot_be_read_at_this_moment_stays_where_it_is(tmp_path, monkeypatch, number):
+    path = written(tmp_path)
+    store = Store.open(tmp_path, 1)
+    store.add_failure({"arm": "x"}, (1,), "no")
+    (record,) = (tmp_path / "failed").iterdir()
+    read = cells.content
+
+    def fails(where):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cells, "content", fails)
+    store = Store.open(tmp_path, 1)
+    why = f"it cannot be read: {os.strerror(number)}"
+    assert store.unread == survey(tmp_path).damaged == {path: why, record: why}
+    assert not store.damaged
+    assert path.exists()
+    assert record.exists()
+    assert store.missing(CELL, (1,)) == (1,)
+    assert store.claim(CELL, (1,)) is Claim.OURS  # to be computed again
+    assert path.exists()
+    store.close()
+    monkeypatch.setattr(cells, "content", read)
+    assert store.claim(CELL, (1,)) is Claim.DONE
+    assert list(store.rows.values()) == [ROW]
+    assert list(store.unread) == [record]
+
+
+@pytest.mark.timeout(60)
+def test_no_descriptor_is_left_open_by_a_folder_in_the_place_of_a_file(tmp_path):
+    with pytest.raises(ValueError, match="not a regular file"):
+        cells.content(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        with pytest.raises(ValueError, match="not a regular file"):
+            cells.content(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_depth_of_nesting_escapes_the_reader(tmp_path):
+    Store.open(tmp_path, 1)
+    path, record = (tmp_path / part / f"{'0' * 64}.json" for part in ("cells", "failed"))
+    for depth in (10, *range(850, 1000)):  # at some, json reads what it cannot write
+        cell = '{"a": ' * depth + "1" + "}" * depth
+        path.write_text(f'{{"cell": {cell}, "numerics": 1, "steps": [], "rows": [], "check": ""}}')
+        record.write_text(f'{{"cell": {cell}, "numerics": 1, "label": "", "error": ""}}')
+        assert {path, record} <= set(survey(tmp_path).damaged)
+        assert path in Store.open(tmp_path, 1).damaged
+    path = forged(tmp_path, json.loads('{"a": ' * 100 + "1" + "}" * 100), [])
+    assert Store.open(tmp_path, 1).damaged[path] == "it is nested too deeply"
+
+
 @pytest.mark.timeout(60)
 def test_a_marker_that_is_no_file_is_refused_at_once(tmp_path):
     written(tmp_path)
@@ -229,7 +284,7 @@ def test_a_record_of_a_failure_is_read_as_strictly(tmp_path):
     store = Store.open(tmp_path, 1)
     store.add_failure(CELL, (1,), "ValueError: \x1b[31mno", "the cell")
     (path,) = (tmp_path / "failed").iterdir()
-    assert read_failure(path) == Failure(CELL, 1, "the cell", "ValueError: \x1b[31mno")
+    assert read_failure(path) == Failure(CELL, 1, [1], "the cell", "ValueError: \x1b[31mno")
     text = path.read_text()
     for change in ('"x"', "[" * 3000, text.replace('"seed": 0', '"seed": 1'),
                    text.replace('"the cell"', "3"), text[:50]):  # fmt: skip
@@ -237,7 +292,9 @@ def test_a_record_of_a_failure_is_read_as_strictly(tmp_path):
         found = survey(tmp_path)
         assert not found.failures
         assert list(found.damaged) == [path]
-        Store.open(tmp_path, 1)
+        assert list(Store.open(tmp_path, 1).damaged) == [path]
+        assert not path.exists()
+        assert not survey(tmp_path).damaged  # nothing of worth is lost
 
 
 def test_two_programs_that_find_the_same_damage_do_not_stumble(tmp_path, monkeypatch):
@@ -271,8 +328,27 @@ def test_work_is_claimed_by_one_and_given_up_when_it_is_done(tmp_path):
     assert one.claim(CELL, (3,)) is Claim.OURS
 
 
-def test_what_a_killed_writer_left_is_swept_out_in_time(tmp_path):
-    path = written(tmp_path)
+def test_a_claim_on_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    one, two, three = (Claims(tmp_path) for _ in range(3))
+    assert one.take("cell")
+    flock = claims.fcntl.flock
+
+    def late(descriptor, how):  # what two has opened, one gives up and three takes
+        monkeypatch.setattr(claims.fcntl, "flock", flock)
+        one.drop("cell")
+        assert three.take("cell")
+        flock(descriptor, how)
+
+    monkeypatch.setattr(claims.fcntl, "flock", late)
+    assert not two.take("cell")
+    three.drop("cell")
+    assert two.take("cell")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "cells/0.json", "failed/0.json"])
+def test_what_a_killed_writer_left_is_swept_out_in_time(tmp_path, name):
+    written(tmp_path)
+    path = tmp_path / name
     old, new = (path.with_name(f".{path.name}.{n}.tmp") for n in "ab")
     for file in (old, new):
         file.write_text("{")

@@ -181,6 +181,7 @@ def test_a_worker_of_another_version_that_joins_later_is_left_out(monkeypatch, c
 
     client = Scheduler(d=introduction())
     pool = joined(monkeypatch, client, 2)
+    assert list(pool.workers()) == ["d"]
     client.there |= {"a": says, "b": OSError("gone"), "c": introduction()}
     for _ in range(3):
         found = pool.workers()

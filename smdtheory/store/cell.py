@@ -6,7 +6,8 @@ import json
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,18 @@ Row = dict[str, Any]
 MOST_BYTES = 2**25
 """A file of more is not read: ten thousand rows take a third of it."""
 
+MOST_LEVELS = 32
+"""Of lists and objects in the configuration of a cell, which has four."""
+
+TOO_DEEP = "it is nested too deeply"
+
 PLAIN = (str, int, float, type(None))
 WORK = {"cell", "numerics", "steps", "rows", "check"}
 FAILURE = {"cell", "numerics", "label", "error"}
+
+
+class UnreadError(ValueError):
+    """A file was not read, for a reason that may pass: nothing is known of its content."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,15 @@ class Failure:
     Attributes:
         cell: the configuration of the cell.
         numerics: version of the numerics.
+        steps: the iteration counts that failed and have not succeeded since; empty in older
+            records, which did not say.
         label: the cell's name for people.
         error: the error.
     """
 
     cell: Mapping[str, Any]
     numerics: int
+    steps: list[int | None]
     label: str
     error: str
 
@@ -105,10 +118,29 @@ def name_of(cell: Mapping[str, Any], numerics: int, steps: list[int | None]) -> 
     return digest({"cell": cell, "numerics": numerics, "steps": steps})
 
 
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Whatever reading a file may raise, as a ValueError that says why."""
+    try:
+        yield
+    except FileNotFoundError as error:  # or a link to nowhere
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise UnreadError(f"it cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+
+
+@_strictly()
 def read_work(path: Path) -> Work:
     """Read the file of a finished piece of work.
 
     Raises:
+        UnreadError: if it cannot be read at this moment.
         ValueError: for anything that is not exactly what was written, with the reason.
     """
     document = _document(path, WORK)
@@ -128,13 +160,18 @@ def read_work(path: Path) -> Work:
     return Work(document["cell"], document["numerics"], [_decoded(row) for row in rows])
 
 
+@_strictly()
 def read_failure(path: Path) -> Failure:
     """Read the record of a failure.
 
     Raises:
+        UnreadError: if it cannot be read at this moment.
         ValueError: for anything that is not exactly what was written, with the reason.
     """
-    document = _document(path, FAILURE)
+    document = {"steps": [], **_document(path, FAILURE, optional={"steps"})}
+    steps = document["steps"]
+    if not isinstance(steps, list) or any(type(T) not in (int, type(None)) for T in steps):
+        raise ValueError("its steps are not iteration counts")
     if not (isinstance(document["label"], str) and isinstance(document["error"], str)):
         raise ValueError("its label and error are not texts")
     failure = Failure(**document)
@@ -143,23 +180,24 @@ def read_failure(path: Path) -> Failure:
     return failure
 
 
-def _document(path: Path, fields: set[str]) -> dict[str, Any]:
+def _document(path: Path, fields: set[str], optional: Set[str] = frozenset()) -> dict[str, Any]:
     """The JSON object in a file, with these fields and a cell and numerics of the right kind."""
-    try:
-        document = json.loads(content(path).decode("utf-8"), parse_constant=_refuse)
-    except OSError as error:
-        raise ValueError(f"it cannot be read: {error.strerror}") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from error
-    if not isinstance(document, dict) or set(document) != fields:
+    document = json.loads(content(path).decode("utf-8"), parse_constant=_refuse)
+    if not isinstance(document, dict) or set(document) - optional != fields:
         raise ValueError("it does not have the fields of a cell")
     if not isinstance(document["cell"], dict) or type(document["numerics"]) is not int:
         raise ValueError("its cell or numerics are not of the right kind")
+    if not _shallow(document["cell"], MOST_LEVELS):
+        raise ValueError(TOO_DEEP)  # whoever takes its identity would meet the end of the stack
     return document
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in at most so many levels."""
+    if not isinstance(value, list | dict):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_shallow(each, levels - 1) for each in inner)
 
 
 def content(path: Path) -> bytes:
@@ -170,13 +208,16 @@ def content(path: Path) -> bytes:
         ValueError: if it is no regular file, or a very large one.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as file:
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("it is not a regular file")
         if about.st_size > MOST_BYTES:
             raise ValueError(f"it has {about.st_size} bytes, more than {MOST_BYTES}")
-        return file.read(MOST_BYTES)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _encoded(row: Row) -> Row:

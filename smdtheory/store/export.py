@@ -22,7 +22,7 @@ def export(found: Survey, to: Path) -> None:
             does not exist is empty.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: for another ending, or a folder that does not exist.
         ImportError: for Parquet without pyarrow.
         OSError: if the file cannot be written.
     """
@@ -31,6 +31,11 @@ def export(found: Survey, to: Path) -> None:
     ending = to.suffix.lower()
     if ending not in ENDINGS:
         raise ValueError(f"a table must end in {' or '.join(ENDINGS)}; received {to}")
+    if not to.parent.is_dir():
+        raise ValueError(
+            f"a table must be in a folder that exists; received {to}, and {to.parent} is none. "
+            "Make it, or name another."
+        )
     content = _csv(columns, rows) if ending == ".csv" else _parquet(columns, rows)
     write_atomically(to, content)
 

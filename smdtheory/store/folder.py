@@ -6,14 +6,24 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from smdtheory.files import canonical, write_atomically
-from smdtheory.store.cell import Failure, Row, Work, content, key_of, name_of, read_work
+from smdtheory.store.cell import (
+    Failure,
+    Row,
+    UnreadError,
+    Work,
+    content,
+    key_of,
+    name_of,
+    read_failure,
+    read_work,
+)
 from smdtheory.store.claims import Claims
 
 KINDS = ("sweep", "phase")
@@ -25,6 +35,8 @@ CURE = "Name another with --out."
 
 STALE = 3600.0
 """Seconds after which a temporary file is what a killed writer left."""
+
+Steps = TypeVar("Steps", int, int | None)
 
 Check = Callable[[Mapping[str, Any], Row], None]
 
@@ -46,7 +58,9 @@ class Store:
         numerics: version of the numerics.
         check: raises ValueError for a row that this program would not have written.
         rows: finished rows by (key of the cell, T), for the current numerics.
-        damaged: files that could not be read, and why; set aside if the folder is ours to change.
+        damaged: files that do not hold what was written, and why; set aside if the folder is ours
+            to change.
+        unread: files that could not be read at that moment, and why; they stay where they are.
     """
 
     folder: Path
@@ -54,6 +68,7 @@ class Store:
     check: Check = lambda cell, row: None
     rows: dict[tuple[str, int | None], Row] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+    unread: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._claims = Claims(self.folder / "claims")
@@ -87,7 +102,8 @@ class Store:
                 write_atomically(folder / MARKER, json.dumps(format_of(kind)) + "\n")
                 for name in ("cells", "failed", "claims"):
                     (folder / name).mkdir(exist_ok=True)
-                _sweep_out(folder / "cells")
+                for part in (folder, folder / "cells", folder / "failed"):
+                    _sweep_out(part)
             except OSError as error:
                 raise ValueError(
                     f"the output folder must be writable; received {folder}: {error.strerror}. "
@@ -95,15 +111,29 @@ class Store:
                 ) from error
         for path in files_in(folder / "cells"):
             store._take(path, set_aside=create)
+        for path in files_in(folder / "failed"):
+            with store._trusting(path, set_aside=create):
+                read_failure(path)
         return store
 
-    def _take(self, path: Path, *, set_aside: bool) -> None:
-        """Take the rows of one file for known, or put it aside."""
-        try:
+    def _take(self, path: Path, *, set_aside: bool) -> bool:
+        """Take the rows of one file for known, or put it aside; whether it could be taken."""
+        with self._trusting(path, set_aside=set_aside):
             work = read_work(path)
             if work.numerics == self.numerics:
                 self._verify(work)
                 self._know(work)
+            return True
+        return False
+
+    @contextmanager
+    def _trusting(self, path: Path, *, set_aside: bool) -> Iterator[None]:
+        """Read a file, and tell of it or set it aside if that raises ValueError."""
+        try:
+            yield
+            self.unread.pop(path, None)
+        except UnreadError as error:
+            self.unread[path] = str(error)
         except ValueError as error:
             if not os.path.lexists(path):
                 return  # another program on this folder has set it aside
@@ -128,7 +158,7 @@ class Store:
         """The identity of a cell: its configuration and the version of the numerics."""
         return key_of(cell, self.numerics)
 
-    def missing(self, cell: Mapping[str, Any], steps: Iterable[int]) -> tuple[int, ...]:
+    def missing(self, cell: Mapping[str, Any], steps: Iterable[Steps]) -> tuple[Steps, ...]:
         """The iteration counts of a cell that have no row yet."""
         key = self.key(cell)
         return tuple(T for T in steps if (key, T) not in self.rows)
@@ -148,16 +178,13 @@ class Store:
         if not self._claims.take(name):
             return Claim.THEIRS
         path = self.folder / "cells" / f"{name}.json"
-        if not path.exists():
-            return Claim.OURS
-        self._take(path, set_aside=True)
-        if path.exists():
+        if path.exists() and self._take(path, set_aside=True):
             self._claims.drop(name)
             return Claim.DONE
-        return Claim.OURS  # it was damaged
+        return Claim.OURS
 
     def add(self, cell: Mapping[str, Any], rows: list[Row]) -> None:
-        """Keep the rows of a finished piece of work, and forget an earlier failure of the cell.
+        """Keep the rows of a finished piece of work, and forget an earlier failure to make them.
 
         Raises:
             ValueError: if a number is NaN, or a row is not what it should be.
@@ -167,8 +194,9 @@ class Store:
         self._verify(work)
         write_atomically(self.folder / "cells" / f"{work.name}.json", work.text())
         self._know(work)
-        with suppress(FileNotFoundError):
-            (self.folder / "failed" / f"{work.key}.json").unlink()
+        path = self._record(work.key)
+        if not self.missing(cell, _failed_at(path)):
+            path.unlink(missing_ok=True)
         self._claims.drop(work.name)
 
     def add_failure(
@@ -179,13 +207,27 @@ class Store:
         Raises:
             OSError: if the record cannot be written.
         """
-        failure = Failure(cell, self.numerics, label, error)
-        write_atomically(self.folder / "failed" / f"{failure.key}.json", failure.text())
-        self._claims.drop(name_of(cell, self.numerics, list(steps)))
+        steps = list(steps)
+        path = self._record(self.key(cell))
+        failed = dict.fromkeys([*self.missing(cell, _failed_at(path)), *steps])
+        write_atomically(path, Failure(cell, self.numerics, list(failed), label, error).text())
+        self._claims.drop(name_of(cell, self.numerics, steps))
+
+    def _record(self, key: str) -> Path:
+        """Where the failure of a cell is recorded."""
+        return self.folder / "failed" / f"{key}.json"
 
     def close(self) -> None:
         """Give up what this program has claimed and not finished."""
         self._claims.drop_all()
+
+
+def _failed_at(record: Path) -> list[int | None]:
+    """The iteration counts at which a cell failed, as far as its record says."""
+    try:
+        return read_failure(record).steps
+    except ValueError:  # as a rule, because there is none
+        return []
 
 
 def format_of(kind: str) -> dict[str, Any]:

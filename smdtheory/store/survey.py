@@ -31,12 +31,13 @@ class Survey:
 
     Attributes:
         folder: where it is.
-        numerics: the newest version of the numerics in it; ``None`` if it holds nothing.
+        numerics: the newest version of the numerics that made rows, or failed where there are none;
+            ``None`` if it holds nothing.
         rows: rows of that version by (key of the cell, T).
         cells: how many cells these are of.
         older: rows of each other version.
-        failures: cells that failed last time, of that version.
-        damaged: files that cannot be read, and why.
+        failures: cells that failed last time, of that version or a newer one.
+        damaged: files that cannot be read, or could not and are not made anew, and why.
         asked: of the rows that the last command asked for, how many are there, and how many it
             asked for; ``None`` if that is not known.
     """
@@ -62,11 +63,11 @@ def survey(folder: Path) -> Survey:
         raise ValueError(f"the folder must hold results; {folder} does not. {cure}")
     check_folder(folder, cure=cure)
     aside = sorted((folder / "cells").glob("*.damaged"))
-    damaged = dict.fromkeys(aside, "a run has set it aside")
+    lost = [path for path in aside if not path.with_suffix("").exists()]
+    damaged = dict.fromkeys(lost, "a run has set it aside")
     works = _all(folder / "cells", read_work, damaged)
     failures = _all(folder / "failed", read_failure, damaged)
-    versions = [work.numerics for work in works] + [failure.numerics for failure in failures]
-    numerics = max(versions, default=None)
+    numerics = max((made.numerics for made in works or failures), default=None)
     older: Counter[int] = Counter()
     rows: dict[tuple[str, int | None], Row] = {}
     for work in works:
@@ -80,7 +81,7 @@ def survey(folder: Path) -> Survey:
         rows=rows,
         cells=len({key for key, _ in rows}),
         older=dict(sorted(older.items())),
-        failures=[failure for failure in failures if failure.numerics == numerics],
+        failures=[fail for fail in failures if numerics is None or fail.numerics >= numerics],
         damaged=damaged,
         asked=_asked(folder, rows),
     )

@@ -59,6 +59,10 @@ def opening(plan: Plan) -> str:
         f"note: {path} is damaged; it {fate} set aside and computed again"
         for path in plan.store.damaged
     ]
+    lines += [
+        f"note: {path}: {why}; it stays, and its rows are computed again if that does not change"
+        for path, why in plan.store.unread.items()
+    ]
     return "\n".join(lines)
 
 
