@@ -72,6 +72,16 @@ def test_a_worker_computes_with_one_thread():
     assert good == {"threads": "1"}
 
 
+def test_workers_end_by_themselves_when_all_is_done():
+    """Ended from outside they leave semaphores, of which Python warns when the program ends."""
+    with processes.processes(2) as pool:
+        started = []
+        for executor in pool.workers().values():
+            executor.submit(os.getpid).result()
+            started += executor._processes.values()
+    assert [process.exitcode for process in started] == [0, 0]
+
+
 def test_in_this_process_threads_are_given_back():
     import torch
 

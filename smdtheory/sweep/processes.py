@@ -100,10 +100,8 @@ class Processes:
 
     def shutdown(self) -> None:
         """Wait for all to end."""
-        for executor in self._executors.values():
-            executor.shutdown(wait=False, cancel_futures=True)
-        for executor in self._executors.values():
-            executor.shutdown(wait=True)
+        for executor in self._executors.values():  # asked not to wait first, it never waits
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
