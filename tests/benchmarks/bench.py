@@ -396,27 +396,23 @@ def overhead() -> None:
 
 def explore() -> None:
     """A move of a slider: what is computed, and the picture."""
-    print("explore, a move (ms of processor time; to be below 100):")
+    print("explore, a move (ms; to be below 100):")
     for modes, steps, t in ((2, 10, 3), (2, 1000, 300), (6, 10, 3), (6, 1000, 300)):
         seen = view(2.0, 0.25, modes, steps, t)
         figure = LiveStep(list(seen.densities))
         parts: tuple[list[float], list[float]] = ([], [])
         for move in range(15):
-            start = time.process_time()
+            start = time.perf_counter()
             seen = view(2.0 + 0.01 * move, 0.25, modes, steps, t)
-            middle = time.process_time()
+            middle = time.perf_counter()
             figure.draw(seen.x, seen.posterior, seen.densities, seen.errors, seen.heading)
-            for times, span in zip(parts, (middle - start, _spent(middle)), strict=True):
+            for times, span in zip(parts, (middle - start, _since(middle)), strict=True):
                 times.append(1000 * span)
         first, second = (statistics.median(times[3:]) for times in parts)
         print(
             f"  {modes} modes, T = {steps:4}: {first + second:4.0f}  "
             f"({first:.0f} numbers, {second:.0f} picture)"
         )
-
-
-def _spent(start: float) -> float:
-    return time.process_time() - start
 
 
 def _since(start: float) -> float:

@@ -21,6 +21,7 @@ import torch
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
+from smdtheory.images.arms import NETWORKS
 from smdtheory.images.denoisers import untrained_image
 from smdtheory.images.unets import AUTHORS
 from smdtheory.models import objectives
@@ -44,7 +45,7 @@ class Options:
         preset: size of the U-Net.
         size: height and width.
         channels: of an image.
-        batch: images in a step.
+        batch: images in a step; a quarter of them for soft mixtures under the likelihood.
         latent: dimension of the latent; that of the preset if absent.
         objective: of the soft mixtures.
         device: cuda or cpu.
@@ -56,7 +57,7 @@ class Options:
     channels: int = 3
     batch: int = 128
     latent: int | None = None
-    objective: Literal["mse", "energy"] = "mse"
+    objective: Literal["mse", "energy", "likelihood"] = "mse"
     device: str = "cuda"
     accounting: bool = False
 
@@ -70,11 +71,12 @@ class Trainer:
         chosen = {"modulation": arm, "latent": options.latent} if soft else {}
         made = untrained_image("soft" if soft else "level", shape, options.preset, **chosen)
         self.model: LearnedDenoiser = made.to(options.device)
-        self.objective = objectives.OBJECTIVES[options.objective if soft else "mse"]
+        kind = NETWORKS[f"soft_{options.objective}" if soft else "gaussian"]
+        self.objective, self.batch = kind.objective, max(1, options.batch // kind.parts)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
         self.device = torch.device(options.device)
-        self.x_0 = torch.randn(options.batch, self.model.dim, device=self.device)
-        self.snr = torch.ones(options.batch, dtype=torch.float64, device=self.device)
+        self.x_0 = torch.randn(self.batch, self.model.dim, device=self.device)
+        self.snr = torch.ones(self.batch, dtype=torch.float64, device=self.device)
         self.generator = torch.Generator(self.device).manual_seed(0)
 
     def step(self) -> None:
@@ -128,6 +130,7 @@ def measure(options: Options) -> list[dict[str, object]]:
     for _ in range(rounds):
         for arm, trainer in trainers.items():
             times[arm].append(seconds(trainer.step, STEPS if device.type == "cuda" else 2, device))
+    speed = trainers["gaussian"].batch / statistics.median(times["gaussian"])
     for arm, trainer in trainers.items():
         with FlopCounterMode(display=False) as counter:
             trainer.step()
@@ -135,8 +138,8 @@ def measure(options: Options) -> list[dict[str, object]]:
         rows.append({
             "network": arm,
             "parameters": sum(p.numel() for p in trainer.model.parameters()),
-            "images a second": options.batch / taken,
-            "speed beside gaussian": statistics.median(times["gaussian"]) / taken,
+            "images a second": trainer.batch / taken,
+            "speed beside gaussian": trainer.batch / taken / speed,
             "peak memory (GiB)": peaks[arm] / 2**30 if arm in peaks else None,
             "share of the peak": counter.get_total_flops() / taken / best,
         })  # fmt: skip
