@@ -116,7 +116,6 @@ def test_findings_come_back_from_the_folder_as_they_were(monkeypatch, tmp_path):
     arms = ["--arms", "gaussian", "diagonal", "soft_energy"]
     assert run_here(monkeypatch, *options, *arms) == 0
     found = read_findings(tmp_path)
-    assert found.dim == 64
     assert found.counts == [1]
     assert list(found.strips) == ["gaussian", "diagonal", "soft_energy", "training images"]
     assert found.strips["gaussian"].dtype == "uint8"

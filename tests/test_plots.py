@@ -668,6 +668,11 @@ def test_quantities_are_the_rows():
             assert_allclose(line.get_xydata(), table[["steps", "value"]])
 
 
+def test_quantities_that_hardly_differ_are_on_a_linear_axis():
+    fig = plots.quantities_against_steps(QUANTITIES.assign(value=4 + QUANTITIES["steps"] / 1000))
+    assert {ax.get_yscale() for ax in fig.axes if ax.get_visible()} == {"linear"}
+
+
 def test_what_is_not_positive_is_left_out_and_the_axis_holds_the_rest():
     rows = QUANTITIES.assign(value=QUANTITIES["value"].where(QUANTITIES["steps"] > 1, -1.0))
     shown = [ax for ax in plots.quantities_against_steps(rows).axes if ax.get_visible()]

@@ -40,7 +40,6 @@ class Findings:
 
     Attributes:
         about: what was measured, in a line.
-        dim: d.
         means: a row for each arm and T: means over trainings, and half-widths of their error bars
             in columns that end in ``_error``. Where the law of the data is known, rows of arms
             named ``best FAMILY`` have the least ΣM_t of a Gaussian family.
@@ -52,7 +51,6 @@ class Findings:
     """
 
     about: str
-    dim: int
     means: pd.DataFrame
     gains: pd.DataFrame
     forecasts: pd.DataFrame
@@ -69,7 +67,7 @@ class Findings:
 
         packed = BytesIO()
         np.savez_compressed(packed, allow_pickle=False, **self.strips)
-        about = {"about": self.about, "dim": self.dim, "counts": self.counts}
+        about = {"about": self.about, "counts": self.counts}
         contents: dict[str, str | bytes] = {
             "summary.csv": self.means.to_csv(index=False),
             "gains.csv": self.gains.to_csv(index=False),
@@ -93,7 +91,7 @@ class Findings:
 
         table = self.means if arms is None else self.means[self.means["arm"].isin(arms)]
         return plots.quantities_against_steps(
-            panels(table, self.dim, quantities),
+            panels(table, quantities),
             title=title or headline(self.gains),
             subtitle=self.about,
             width=width or plots.PAGE,
@@ -141,7 +139,6 @@ def read_findings(folder: str | os.PathLike[str]) -> Findings:
             strips = {arm: packed[arm] for arm in packed.files}
         return Findings(
             str(about["about"]),
-            int(about["dim"]),
             pd.read_csv(path / "summary.csv"),
             pd.read_csv(path / "gains.csv"),
             pd.read_csv(path / "forecast.csv") if forecasts else pd.DataFrame(),
@@ -164,7 +161,6 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
         f"{config.data}, {'×'.join(map(str, images.shape))}, U-Net {config.preset}, "
         f"{config.steps} training steps of {config.batch} images, cosine schedule, "
         f"seed {config.seed}",
-        images.dim,
         pd.concat([means, *_references(run, means)], ignore_index=True),
         gains(rows),
         _forecasts(run, rows),

@@ -134,10 +134,10 @@ def _interval(values: np.ndarray, alone: float) -> float:
     return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def panels(means: pd.DataFrame, dim: int, quantities: Sequence[str] | None = None) -> pd.DataFrame:
+def panels(means: pd.DataFrame, quantities: Sequence[str] | None = None) -> pd.DataFrame:
     """What the figure shows, in the form that it takes; of some quantities, or all there are."""
     wanted = {
-        "bits": "nats above the best denoiser",
+        "bits": "bits per dimension",
         "M_sum": "Σ$_t$ $M_t$ (nats)",
         "energy_distance": "energy distance of draws",
         "sliced_wasserstein": "sliced Wasserstein distance",
@@ -154,14 +154,10 @@ def panels(means: pd.DataFrame, dim: int, quantities: Sequence[str] | None = Non
         if name not in means or means[name].isna().all():
             continue
         table = means[means[name].notna()]
-        value, error = table[name], table[f"{name}_error"]
-        if name == "bits":
-            scale = dim * math.log(2)
-            value, error = scale * (value - value.min()), scale * error
         parts.append(
             pd.DataFrame({
                 "panel": label, "arm": table["arm"], "steps": table["steps"],
-                "value": value, "error": error.fillna(0.0),
+                "value": table[name], "error": table[f"{name}_error"].fillna(0.0),
             })
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)

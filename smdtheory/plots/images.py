@@ -25,6 +25,9 @@ from smdtheory.plots.steps import steps_axis
 from smdtheory.plots.style import COLUMN, INK, PAGE, SMALL, looks, style
 
 PANELS = ("panel", "arm", "steps", "value", "error")
+NEAR = 3.0
+"""Values within this factor of one another are drawn on a linear axis."""
+
 FORECAST = ("soft", "arm", "steps", "forecast", "measured", "measured_error")
 
 
@@ -36,9 +39,10 @@ def quantities_against_steps(
     subtitle: str | None = None,
     width: float = PAGE,
 ) -> Drawing:
-    """Quantities against T, log-log, a panel for each and a line for each arm.
+    """Quantities against T, a panel for each and a line for each arm.
 
-    What is not positive is left out; an error bar that reaches 0 ends at the edge.
+    Vertical axes are logarithmic unless all values are within a factor of :data:`NEAR`. What is not
+    positive is left out; an error bar that reaches 0 ends at the edge.
 
     Args:
         rows: one row for each panel, arm and T, with the columns ``panel`` (the name of its
@@ -84,13 +88,16 @@ def quantities_against_steps(
             shown = np.where(value > 0, value, np.nan)
             look = arms[arm]
             ax.plot(steps, shown, **look.drawn())
-            low = np.minimum(error, 0.9 * shown)
+            down = np.minimum(error, 0.9 * shown)
             ax.errorbar(
-                steps, shown, np.stack([low, error]), fmt="none", ecolor=look.color, elinewidth=0.8,
-                capsize=1.5, zorder=1.9,
+                steps, shown, np.stack([down, error]), fmt="none", ecolor=look.color,
+                elinewidth=0.8, capsize=1.5, zorder=1.9,
             )  # fmt: skip
-        ax.set_yscale("log")
-        decades(ax, float(every[every > 0].min()) / 1.6, float(np.nanmax(every)) * 1.6)
+        low, high = float(every[every > 0].min()), float(np.nanmax(every))
+        if high > NEAR * low:
+            decades(ax, low / 1.6, high * 1.6)
+        else:
+            ax.grid(axis="y", color="#E6E6E6", lw=0.5)
         ax.set_ylabel(panel)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
