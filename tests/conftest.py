@@ -5,8 +5,11 @@ import os
 import torch
 from hypothesis import settings
 
+from smdtheory.command import keep_memory
+
 # Tests run in several processes (pytest-xdist), and threads of theirs would compete for the cores.
 torch.set_num_threads(1)
+keep_memory()
 
 # No deadline: the first example on a mixture computes its information curves, later ones read them
 # from the cache, so that the time of one example says nothing about the next.

@@ -212,3 +212,23 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on(
     assert run_here(monkeypatch, *options, "--modes", 2, "--workers", 1) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list(cells.iterdir())) >= 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the C library of Linux can be told to")
+def test_a_command_keeps_memory_for_its_next_array():
+    def pages_cleared(before: str) -> int:
+        work = (
+            f"import resource, torch\n{before}\n"
+            "for _ in range(2):\n"
+            "    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "    for _ in range(20): torch.empty(2**23, dtype=torch.float64).fill_(1.0)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)"
+        )
+        return int(subprocess.check_output([sys.executable, "-c", work]).split()[-1])
+
+    commands = (
+        "from smdtheory.command import guarded; guarded(lambda: 0, stopped='')",
+        "import sys, smdtheory.sweep.__main__ as m; sys.argv[1:] = ['--dry-run']; m.main()",
+    )
+    for command in commands:
+        assert pages_cleared(command) < pages_cleared("") / 10, command

@@ -9,6 +9,7 @@ from smdtheory.command import (
     DONE,
     FAILED,
     WRONG,
+    keep_memory,
     parse,
     replace_unprintable,
     say,
@@ -27,6 +28,7 @@ def main() -> int:
     """
     signal.signal(signal.SIGTERM, terminate)
     replace_unprintable()
+    keep_memory()
     plan = None
     try:
         try:

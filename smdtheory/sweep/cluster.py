@@ -29,6 +29,7 @@ from distributed import Client, rpc
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
+from smdtheory.command import keep_memory
 from smdtheory.families import RECIPES_VERSION
 from smdtheory.sweep.cells import NUMERICS_VERSION
 from smdtheory.sweep.engine import HEARTBEAT
@@ -227,5 +228,6 @@ def alone(work: Callable[..., Any], *args: Any) -> Any:
         >>> alone(max, 1, 2)
         2
     """
+    keep_memory()
     with _ONE_AT_A_TIME, one_thread():
         return work(*args)

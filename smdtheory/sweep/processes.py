@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
 
+from smdtheory.command import keep_memory
+
 
 class Here:
     """The pool that works here and now. A program that the work ends is ended."""
@@ -157,6 +159,7 @@ def _no_main() -> Iterator[None]:
 
 def _start_worker(alive: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
     threading.Thread(target=_end_with_owner, args=(alive,), daemon=True).start()
     for library in ("OMP", "MKL", "OPENBLAS"):  # read when torch is imported, with the first work
         os.environ[f"{library}_NUM_THREADS"] = "1"

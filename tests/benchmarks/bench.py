@@ -2,7 +2,7 @@
 
 Prints ratios measured in one run; run it on an idle machine. Needs the ``test`` extra. Parts can be
 named: ``bench.py density memory ladder monte_carlo table posterior training low_rank images
-sweep workers overhead explore``.
+sweep workers pages overhead explore``.
 """
 
 from __future__ import annotations
@@ -346,6 +346,31 @@ def workers() -> None:
     )
 
 
+def pages() -> None:
+    """Analytic cells with freed memory kept for the next array, and handed back to the system."""
+    options = ["--no-train", "--no-figure", "--workers", "1", "--modes", "16", "27"]
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for place, change in enumerate(
+            ("", "smdtheory.sweep.__main__.keep_memory = lambda: None; ")
+        ):
+            run = (
+                "import sys, smdtheory.sweep.__main__; from smdtheory.sweep.__main__ import main; "
+            )
+            run += f"{change}sys.exit(main())"
+            options_here = [*options, "--iterations", "1", "2", "5", "--out", f"{folder}/{place}"]
+            start = _spent_by_children()
+            subprocess.run(
+                [sys.executable, "-c", run, *options_here], check=True, capture_output=True
+            )
+            times.append(_spent_by_children() - start)
+    print(
+        f"16 analytic cells, memory kept: {times[0]:.1f} s of processor time, "
+        f"handed back {times[1]:.1f} s: "
+        f"{times[1] / times[0]:.2f} times faster"
+    )
+
+
 @dataclass(frozen=True)
 class Nothing:
     """A cell that takes no time."""
@@ -415,6 +440,11 @@ def explore() -> None:
         )
 
 
+def _spent_by_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _since(start: float) -> float:
     return time.perf_counter() - start
 
@@ -424,7 +454,7 @@ def _mean(values: list[float]) -> float:
 
 
 PARTS = (density, memory, ladder, monte_carlo, table, posterior, training, low_rank, images, sweep,
-         workers, overhead, explore)  # fmt: skip
+         workers, pages, overhead, explore)  # fmt: skip
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [part.__name__ for part in PARTS]
