@@ -32,7 +32,6 @@ from smdtheory.theory.inputs import as_truth
 from smdtheory.theory.leading import EULER, chain_terms, leading_term
 from smdtheory.theory.limits import Limit, limit_of
 from smdtheory.truth.curves import Curves, curves_of
-from smdtheory.truth.information import method_of
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.rules import panel_nodes
 
@@ -152,7 +151,7 @@ def predicted_errors(
     _, value, error = chain_terms(curves, check_schedule(schedule), name)
     value = torch.cat([value.new_zeros(len(value), 1), value], -1)
     error = torch.cat([error.new_zeros(1), error]) + ROUNDING * value.abs().amax(0)
-    return _estimate(curves, value, error)
+    return curves.estimate(value, error)
 
 
 def rate(
@@ -301,7 +300,7 @@ def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
         beyond = beyond + torch.where(density[:, 0] > 0, density[:, 0] / rise, 0.0)
     value = (weight * density).sum(-1)
     error = (weight * height * term.error).sum() + BEYOND * beyond.abs().amax()
-    return Rate(family, term.order, _estimate(curves, value + beyond, error + ROUNDING * value[0]))
+    return Rate(family, term.order, curves.estimate(value + beyond, error + ROUNDING * value[0]))
 
 
 def _extrapolated(q: GaussianMixture, make: Callable[[int], Schedule], family: Family) -> Rate:
@@ -319,7 +318,7 @@ def _extrapolated(q: GaussianMixture, make: Callable[[int], Schedule], family: F
             f"{[float(s.mean()) for s in scaled]} at T = {LONG}. T β_t must converge at each t/T: "
             "a chain whose first or last SNR is fixed does not."
         )
-    return Rate(family, order, _estimate(curves, after, drift + noise))
+    return Rate(family, order, curves.estimate(after, drift + noise))
 
 
 def _slope(x: Tensor, y: Tensor, others: list[Tensor]) -> tuple[float, float]:
@@ -331,10 +330,3 @@ def _slope(x: Tensor, y: Tensor, others: list[Tensor]) -> tuple[float, float]:
     variance = (y - rows @ coefficients).square().sum() / freedom
     width = student_t.ppf((1 + CONFIDENCE) / 2, freedom) * torch.sqrt(variance * inverse[1, 1])
     return float(coefficients[1]), float(width)
-
-
-def _estimate(curves: Curves, value: Tensor, error: Tensor) -> Estimate:
-    """``value`` (R, ...) with its numerical error."""
-    if curves.sampled:
-        return Estimate.from_replicates(value)
-    return Estimate(value[0], error, method_of(curves))
