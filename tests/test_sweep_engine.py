@@ -262,7 +262,8 @@ def test_what_is_done_or_anothers_is_not_begun(quick):
 
 @pytest.mark.parametrize("how", ["broken", "cancelled"])
 def test_a_training_that_begins_again_does_not_wait_for_itself(quick, tmp_path, monkeypatch, how):
-    from smdtheory.sweep import SweepConfig, cells, run
+    from smdtheory.sweep import SweepConfig, run
+    from smdtheory.sweep.plan import make_plan
 
     class Flaky:
         lost = ()
@@ -291,7 +292,7 @@ def test_a_training_that_begins_again_does_not_wait_for_itself(quick, tmp_path, 
     monkeypatch.setattr(run, "pool_of", lambda where, tasks: given(pool))
     config = SweepConfig(modes=2, iterations=1, families="full", learned="gaussian_wide",
                          no_figure=True, out=tmp_path)  # fmt: skip
-    plan = cells.make_plan(config)
+    plan = make_plan(config)
     assert plan.tasks[0].checkpoints is not None
     outcome = run.execute(plan, progress=False)
     assert sorted(outcome.failures) == sorted((cell.label, "ValueError: no") for cell in plan.cells)
