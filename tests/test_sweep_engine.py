@@ -1,48 +1,18 @@
-"""The engine under workers that die: everything else goes on, and nothing is blamed wrongly.
-
-Imports nothing heavy, since every worker imports this module again.
-"""
+"""The engine under workers that die: everything else goes on, and nothing is blamed wrongly."""
 
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from pieces import Piece, work
 
 from smdtheory.store.folder import Claim
 from smdtheory.sweep import engine, pools, processes
 from smdtheory.sweep.queue import NEARBY, Queue
-
-
-@dataclass(frozen=True)
-class Piece:
-    name: str
-    cost: float = 1.0
-    shares: str = ""
-
-
-def work(task: Piece) -> str:
-    if task.name == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "raise":
-        raise ValueError("no")
-    if task.name.endswith(".once"):
-        mark = Path(task.name)
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "threads":
-        import torch
-
-        return str(torch.get_num_threads())
-    if task.name.startswith("pid"):
-        return str(os.getpid())
-    return task.name.upper()
 
 
 def drive(names: list[str], opened, **options) -> tuple[dict[str, str], dict[str, str]]:
