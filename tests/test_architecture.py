@@ -281,6 +281,16 @@ def test_no_file_names_a_machine_or_papers_outside_the_repository():
             assert word not in content, f"{path.relative_to(REPOSITORY)} says {word}"
 
 
+def test_the_map_of_a_room_names_every_file():
+    for name, path in MODULES.items():
+        if path.name == "__init__.py":
+            said = ast.get_docstring(ast.parse(path.read_text())) or ""
+            parts = {module for module in MODULES if module.rpartition(".")[0] == name}
+            for part in (module.rpartition(".")[2] for module in parts):
+                known = re.search(rf"``([^`]* )?(smdtheory\.)?{part}``|\b{part}\.py\b", said)
+                assert known or part == "__main__", f"the map of {name} lacks {part}"
+
+
 def lines_of_code(text: str) -> int:
     """Lines without docstrings, so that a room is not divided because it is explained."""
     count, documented = len(text.splitlines()), (ast.Module, ast.ClassDef, ast.FunctionDef)
