@@ -20,6 +20,11 @@ are made of rows. Signal-to-noise ratio γ is the one coordinate.
 - ``smdtheory.plots``: arrays and data frames to figures; computes nothing.
   ``python -m smdtheory.figures`` draws those of the notebooks anew.
 
+Below all of them: ``smdtheory.checks`` and ``smdtheory.options`` refuse what does not fit, from
+Python and from the command line, ``smdtheory.command`` is what the command lines share,
+``smdtheory.files`` writes files that are whole or absent, ``smdtheory.provenance`` says where rows
+come from.
+
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
 """
 

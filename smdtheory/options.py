@@ -21,11 +21,6 @@ MOST_CHARACTERS = 1000
 """Of a path. Systems end at 4096 or before, Python's making of folders at a thousand of them."""
 
 
-def shown(value: Any) -> str:
-    """``repr(value)`` on one line, cut short."""
-    return " ".join(repr(value).split())[:SHOWN]
-
-
 def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[str, ...]:
     """Names out of those that there are, each once.
 
@@ -42,7 +37,7 @@ def choices(name: str, values: Iterable[Any], allowed: Iterable[str]) -> tuple[s
             near = get_close_matches(str(value), known, n=1)
             hint = f" Perhaps you meant {near[0]!r}." if near else ""
             raise ValueError(
-                f"{name} must be among {', '.join(known)}; received {shown(value)}.{hint}"
+                f"{name} must be among {', '.join(known)}; received {_shown(value)}.{hint}"
             )
     return tuple(dict.fromkeys(found))
 
@@ -84,10 +79,10 @@ def whole(name: str, value: Any, low: int, high: int, example: str = "") -> int:
     except (TypeError, ValueError, RuntimeError):
         number = None
     if number is None:
-        raise TypeError(f"{name} must be whole numbers; received {shown(value)}")
+        raise TypeError(f"{name} must be whole numbers; received {_shown(value)}")
     if not low <= number <= high:
         raise ValueError(
-            f"{name} must be a whole number from {low} to {high}; received {shown(number)}."
+            f"{name} must be a whole number from {low} to {high}; received {_shown(number)}."
             + (f" For example: --{name} {example}" if example else "")
         )
     return number
@@ -106,14 +101,29 @@ def positive(name: str, value: Any, most: float = math.inf, cure: str = "") -> f
     """
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real:
-        raise TypeError(f"{name} must be a number; received {shown(value)}")
+        raise TypeError(f"{name} must be a number; received {_shown(value)}")
     if not 0 < value <= min(most, sys.float_info.max):
         limit = "" if math.isinf(most) else f", up to {most:g}"
         raise ValueError(
-            f"{name} must be positive and finite{limit}; received {shown(value)}."
+            f"{name} must be positive and finite{limit}; received {_shown(value)}."
             + (f" {cure}" if cure else "")
         )
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: if it is neither.
+
+    Example:
+        >>> flag("no_figure", True)
+        True
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False; received {_shown(value)}")
+    return value
 
 
 def device(value: Any) -> str:
@@ -128,9 +138,9 @@ def device(value: Any) -> str:
         'cuda:1'
     """
     if not isinstance(value, str):
-        raise TypeError(f"device must be a name; received {shown(value)}")
+        raise TypeError(f"device must be a name; received {_shown(value)}")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", value):
-        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {shown(value)}")
+        raise ValueError(f"device must be cpu, cuda or cuda:NUMBER; received {_shown(value)}")
     return value
 
 
@@ -146,10 +156,10 @@ def cluster(value: Any) -> str:
         'tcp://10.0.0.1:8786'
     """
     if not isinstance(value, str):
-        raise TypeError(f"cluster must be an address; received {value!r:.60}")
+        raise TypeError(f"cluster must be an address; received {_shown(value)}")
     if not re.fullmatch(r"([a-z]+://)?[\w.\[\]:%-]+:\d{1,5}", value):
         raise ValueError(
-            f"cluster must be the address of a Dask scheduler; received {value!r:.60}. For "
+            f"cluster must be the address of a Dask scheduler; received {_shown(value)}. For "
             "example: --cluster tcp://10.0.0.1:8786"
         )
     if find_spec("distributed") is None:
@@ -172,10 +182,10 @@ def path(name: str, value: Any) -> Path:
         'ring'
     """
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be a path; received {shown(value)}")
+        raise TypeError(f"{name} must be a path; received {_shown(value)}")
     if not str(value) or "\0" in str(value) or len(str(value)) > MOST_CHARACTERS:
         raise ValueError(
-            f"{name} must be a path; received {shown(str(value))}. Leave it out or name one, of "
+            f"{name} must be a path; received {_shown(str(value))}. Leave it out or name one, of "
             f"{MOST_CHARACTERS} characters at most."
         )
     return Path(value)
@@ -201,3 +211,8 @@ def make_folder(folder: Path) -> None:
         ) from error
     if not os.access(folder, os.W_OK):
         raise ValueError(f"the output folder must be writable; {folder} is not. {cure}")
+
+
+def _shown(value: Any) -> str:
+    """``repr(value)`` on one line, cut short."""
+    return " ".join(repr(value).split())[:SHOWN]

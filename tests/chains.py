@@ -1,4 +1,4 @@
-"""Mixtures and chains that several test files share, with what is known of them by hand."""
+"""What several test files share: mixtures and chains, what is known of them by hand, helpers."""
 
 import math
 
@@ -14,6 +14,11 @@ RING = presets.ring(8)
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def rows(images):
+    """The images as a set."""
+    return {row.numpy().tobytes() for row in images.flatten(1)}
 
 
 def one(mean, variance, dim=1):

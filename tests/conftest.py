@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -17,3 +18,11 @@ keep_memory()
 settings.register_profile("dev", deadline=None, max_examples=40, print_blob=True)
 settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's digits."""
+    from smdtheory.images import load_images
+
+    return load_images("digits")

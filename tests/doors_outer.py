@@ -177,7 +177,6 @@ APART: dict[str, str] = {
          "StepsNeeded", "Toy", "Witness", "Recipe", "View", "Drawing"), RESULTS),
     **dict.fromkeys(("mse", "likelihood", "energy"), "called by fit, with what fit makes"),
     **dict.fromkeys(("canonical", "digest", "write_atomically"), "what the package keeps on disk"),
-    "method_of": "takes the curves of a mixture that was checked",
     "excess": "elementwise, on tensors that were checked",
     "save": "takes a figure of the room's own",
     **dict.fromkeys(

@@ -11,7 +11,6 @@ from smdtheory import FAMILIES, GaussianMixture, Schedule
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.theory import (
     bounds,
-    cap_check,
     check_caps,
     eigenvalue_cap,
     equal_covariance_cap,
@@ -25,10 +24,11 @@ from smdtheory.theory import (
     worst_lattice,
     worst_mixture,
 )
-from smdtheory.theory.adversaries import KINDS, made
-from smdtheory.theory.cap_check import caps_of
-from smdtheory.theory.extremes import _error
-from smdtheory.theory.many import Many, draw, normal_points
+from smdtheory.theory.extremes import search
+from smdtheory.theory.extremes.adversaries import KINDS, made
+from smdtheory.theory.extremes.ascent import _error
+from smdtheory.theory.extremes.many import Many, draw, normal_points
+from smdtheory.theory.extremes.search import caps_of
 
 ATOMS = {1.05: 0.0237, 2.0: 0.318, 5.0: 0.589, 20.0: 0.760, 1000.0: 0.89}
 """Shares of the cap (½ log r) of `isotropic` that mixtures of 15 components reach."""
@@ -192,7 +192,7 @@ def test_no_mixture_is_above_a_cap():
 
 def test_a_cap_that_is_too_low_is_found_out(monkeypatch):
     right = bounds.first_order_cap
-    monkeypatch.setattr(cap_check, "first_order_cap", lambda *args: 0.6 * right(*args))
+    monkeypatch.setattr(search, "first_order_cap", lambda *args: 0.6 * right(*args))
     rows = check_caps(100)
     assert sum(row["violations"] for row in rows if row["cap"] == "first_order_cap") > 0
 

@@ -32,7 +32,7 @@ from smdtheory.sweep.phase import run as phase_run
 from smdtheory.sweep.phase.config import PhaseConfig
 from smdtheory.theory import claims
 from smdtheory.toy import __main__ as toy_command
-from smdtheory.toy import store as toy_store
+from smdtheory.toy import folder as toy_folder
 from smdtheory.toy.config import ToyConfig
 
 WORDS = [
@@ -144,8 +144,8 @@ def read_only(config: StepsConfig) -> int:
 
 
 def claimed(config: ToyConfig) -> int:
-    toy_store.claim(config)
-    toy_store.load(config)
+    toy_folder.claim(config)
+    toy_folder.load(config)
     return 0
 
 

@@ -7,14 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from chains import seeded
 from scipy.linalg import sqrtm
 
-from smdtheory.images import Images, load_images
+from smdtheory.images import Images
 from smdtheory.images.features import FEATURES, classifier_for, frechet_distance
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*size: int, seed: int = 0) -> torch.Tensor:
@@ -121,11 +118,6 @@ def test_what_has_no_distance_is_refused(x, y, error, message):
 
 
 # The classifier
-
-
-@pytest.fixture(scope="module")
-def digits() -> Images:
-    return load_images("digits")
 
 
 @pytest.fixture(scope="module")

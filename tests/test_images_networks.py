@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from chains import seeded
 
 from smdtheory import GaussianMixture, Schedule
 from smdtheory.images import networks
@@ -38,10 +39,6 @@ from smdtheory.models.training import noised
 SHAPE = (1, 8, 8)
 SMALLEST = (1, 4, 4)
 LEAST = Preset((8, 16), layers=1, groups=4, time=16, latent=4, hidden=8)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def made(arm: str, shape=SHAPE, preset=LEAST, **changes):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from chains import seeded
 from torch import Tensor, nn
 
 from smdtheory import GaussianMixture, Schedule, presets
@@ -21,10 +22,6 @@ from smdtheory.truth.posterior import posterior_at
 INFINITE = torch.tensor(torch.inf, dtype=torch.float64)
 RING = presets.ring(4).standardized()
 CHAIN = Schedule.cosine(4)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def small(**changes: object) -> SoftMixture:

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from smdtheory import GaussianMixture, Schedule, presets
 from smdtheory.measure import best_gaussian_errors, local_errors
 from smdtheory.models import objectives
+from smdtheory.models.finite_mixture import FiniteMixture
 from smdtheory.models.fit import fit
 from smdtheory.models.gaussian import VARIANCES, GaussianDenoiser
 from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
 from smdtheory.models.networks import LowRankPlusIdentity, low_rank_plus_identity
 from smdtheory.models.residual import calibrate
-from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture
+from smdtheory.models.soft_mixture import SoftMixture
 from smdtheory.schedule import bridge
 
 SMALL = {"width": 16, "layers": 2}

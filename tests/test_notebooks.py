@@ -21,7 +21,7 @@ from PIL import Image
 from smdtheory.figures import draw
 from smdtheory.plots import COLUMN, read_numbers
 from smdtheory.toy.config import ToyConfig
-from smdtheory.toy.store import load
+from smdtheory.toy.folder import load
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from smdtheory import GaussianMixture, Schedule, marginal, posterior, presets
 from smdtheory.schedule import bridge
-from smdtheory.truth.posterior import marginal_at, posterior_at, posterior_moments
+from smdtheory.truth.posterior import marginal_at, posterior_at
 
 
 def chain_through(*snr: float) -> Schedule:
@@ -327,21 +327,6 @@ def test_levels_may_differ_from_point_to_point():
     levels = marginal_at(q, gamma_s)
     assert levels.batch_shape == (2,)
     assert_close(levels.variance[0], marginal_at(q, gamma_s[0]).variance)
-
-
-def test_moments_in_blocks_are_the_moments():
-    generator = torch.Generator().manual_seed(0)
-    factors = torch.randn(3, 40, 4, generator=generator, dtype=torch.float64)
-    means = torch.randn(3, 40, generator=generator, dtype=torch.float64)
-    q = GaussianMixture.low_rank([0.2, 0.3, 0.5], means, factors, [0.1, 0.2, 0.3])
-    x_t = q.sample(11, generator=generator)
-    gamma_t, gamma_s = torch.tensor(0.4).double(), torch.tensor(math.inf).double()
-    mean, diagonal, trace = posterior_moments(q, x_t, gamma_t, gamma_s, rows=4)
-    law = posterior_at(q, x_t, gamma_t, gamma_s)
-    assert_close(mean, law.mean, rtol=1e-13, atol=1e-13)
-    matrices = law.covariance_matrix
-    assert_close(diagonal, matrices.diagonal(dim1=-2, dim2=-1), rtol=1e-12, atol=1e-13)
-    assert_close(trace, matrices.diagonal(dim1=-2, dim2=-1).sum(-1), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("t", "s"), [(0, None), (6, None), (3, 3), (3, 4), (3, -1)])

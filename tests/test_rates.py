@@ -29,8 +29,9 @@ from smdtheory.theory import (
     rates,
 )
 from smdtheory.theory.leading import EULER
+from smdtheory.truth.cumulants import CumulantTable
 from smdtheory.truth.curves import curves_of
-from smdtheory.truth.derivatives import MAX_THIRD_DIM, CumulantTable, derivatives_of
+from smdtheory.truth.derivatives import MAX_THIRD_DIM, derivatives_of
 from smdtheory.truth.posterior import marginal_at
 
 LINE = presets.line(4).standardized()

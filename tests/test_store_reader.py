@@ -21,8 +21,8 @@ from smdtheory.store.claims import Claims
 from smdtheory.store.folder import Claim, Store
 from smdtheory.store.survey import lines, survey
 from smdtheory.sweep import SweepConfig, columns
-from smdtheory.sweep.cells import make_cells
 from smdtheory.sweep.compute import compute
+from smdtheory.sweep.plan import make_cells
 from smdtheory.sweep.report import everything
 from smdtheory.sweep.run import Task
 

@@ -16,6 +16,7 @@ from smdtheory.schedule import Schedule
 from smdtheory.store.folder import Claim
 from smdtheory.sweep import SweepConfig, cells, mixtures, run, run_sweep
 from smdtheory.sweep.compute import compute
+from smdtheory.sweep.plan import make_cells, make_plan
 
 QUICK = {"modes": 3, "iterations": (1, 4), "families": ("isotropic", "full"),
          "no_train": True, "no_figure": True}  # fmt: skip
@@ -232,10 +233,10 @@ def test_a_damaged_cell_is_computed_again(tmp_path):
 
 
 def test_cost_grows_with_the_steps_and_long_cells_start_first(tmp_path):
-    (cell, *_), _ = cells.make_cells(SweepConfig(modes=2))
+    (cell, *_), _ = make_cells(SweepConfig(modes=2))
     assert 0 < cells.Task(cell, (1, 2)).cost < cells.Task(cell, (1, 1000)).cost
     sweep(tmp_path, iterations=1, families="full")
-    plan = cells.make_plan(SweepConfig(**QUICK, out=tmp_path))
+    plan = make_plan(SweepConfig(**QUICK, out=tmp_path))
     assert [task.cost for task in plan.tasks] == sorted((t.cost for t in plan.tasks), reverse=True)
     assert plan.tasks[0].cell.arm == "truncated_2"
 

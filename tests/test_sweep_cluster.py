@@ -1,19 +1,15 @@
-"""A sweep on a real Dask cluster: a scheduler and two workers, processes of this machine.
-
-Imports nothing heavy, since every worker imports this module again.
-"""
+"""A sweep on a real Dask cluster: a scheduler and two workers, processes of this machine."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from chaos import Cluster, children, disturb, intact, kill, marks, small_cells, started
+from pieces import Piece, work
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -27,21 +23,6 @@ def cluster():
         made = Cluster(2)
     yield made
     made.close()
-
-
-@dataclass(frozen=True)
-class Piece:
-    name: str
-    cost: float = 1.0
-    shares: str = ""
-
-
-def work(task: Piece) -> str:
-    if task.name == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "raise":
-        raise ValueError("no")
-    return f"{task.name.upper()} {os.getpid()}"
 
 
 def test_dying_and_raising_work_does_not_stop_the_rest_and_kills_two_workers(cluster):
@@ -59,7 +40,7 @@ def test_dying_and_raising_work_does_not_stop_the_rest_and_kills_two_workers(clu
             failed=lambda task, error: bad.update({task.name: f"{type(error).__name__}: {error}"}),
             tick=lambda: seen.update(cluster.pids()),
         )
-    assert {name: said.split()[0] for name, said in good.items()} == {n: n.upper() for n in "abcd"}
+    assert good == {name: name.upper() for name in "abcd"}
     assert bad == {
         "raise": "ValueError: no",
         "die": "LostError: its process died, and died again when run alone",

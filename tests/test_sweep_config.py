@@ -13,7 +13,8 @@ import torch
 from smdtheory import GaussianMixture, presets
 from smdtheory.families import FAMILIES
 from smdtheory.schedule import SCHEDULES
-from smdtheory.sweep import SweepConfig, cells, config, mixtures, report, run_sweep
+from smdtheory.sweep import SweepConfig, config, mixtures, report, run_sweep
+from smdtheory.sweep.plan import make_cells
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_the_default_rings_neighbours_are_reported():
 
 
 def test_random_mixtures_are_drawn_from_the_seed():
-    plan, _ = cells.make_cells(SweepConfig(shape="random", modes=4, seed=(1, 2), dim=3))
+    plan, _ = make_cells(SweepConfig(shape="random", modes=4, seed=(1, 2), dim=3))
     drawn = {(cell.seed, cell.mixture.draw) for cell in plan}
     assert drawn == {(1, 1), (2, 2)}
     first, second = (mixtures.build(plan[i].mixture) for i in (0, -1))

@@ -1,48 +1,18 @@
-"""The engine under workers that die: everything else goes on, and nothing is blamed wrongly.
-
-Imports nothing heavy, since every worker imports this module again.
-"""
+"""The engine under workers that die: everything else goes on, and nothing is blamed wrongly."""
 
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from pieces import Piece, work
 
 from smdtheory.store.folder import Claim
 from smdtheory.sweep import engine, pools, processes
 from smdtheory.sweep.queue import NEARBY, Queue
-
-
-@dataclass(frozen=True)
-class Piece:
-    name: str
-    cost: float = 1.0
-    shares: str = ""
-
-
-def work(task: Piece) -> str:
-    if task.name == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "raise":
-        raise ValueError("no")
-    if task.name.endswith(".once"):
-        mark = Path(task.name)
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-    if task.name == "threads":
-        import torch
-
-        return str(torch.get_num_threads())
-    if task.name.startswith("pid"):
-        return str(os.getpid())
-    return task.name.upper()
 
 
 def drive(names: list[str], opened, **options) -> tuple[dict[str, str], dict[str, str]]:
@@ -262,7 +232,8 @@ def test_what_is_done_or_anothers_is_not_begun(quick):
 
 @pytest.mark.parametrize("how", ["broken", "cancelled"])
 def test_a_training_that_begins_again_does_not_wait_for_itself(quick, tmp_path, monkeypatch, how):
-    from smdtheory.sweep import SweepConfig, cells, run
+    from smdtheory.sweep import SweepConfig, run
+    from smdtheory.sweep.plan import make_plan
 
     class Flaky:
         lost = ()
@@ -291,7 +262,7 @@ def test_a_training_that_begins_again_does_not_wait_for_itself(quick, tmp_path, 
     monkeypatch.setattr(run, "pool_of", lambda where, tasks: given(pool))
     config = SweepConfig(modes=2, iterations=1, families="full", learned="gaussian_wide",
                          no_figure=True, out=tmp_path)  # fmt: skip
-    plan = cells.make_plan(config)
+    plan = make_plan(config)
     assert plan.tasks[0].checkpoints is not None
     outcome = run.execute(plan, progress=False)
     assert sorted(outcome.failures) == sorted((cell.label, "ValueError: no") for cell in plan.cells)

@@ -16,6 +16,7 @@ from smdtheory.measure import best_gaussian_errors, local_errors
 from smdtheory.measure.sums import ALL, FIRST, ROUNDS, STRATA, strata, summed_errors
 from smdtheory.models import oracle, recipes
 from smdtheory.sweep import SweepConfig, cells, compute, run, run_sweep, trained
+from smdtheory.sweep.plan import MOST_TRAINED_DIM, make_cells
 from smdtheory.sweep.run import as_table, read_rows
 from smdtheory.truth.rules import SCRAMBLES
 
@@ -85,7 +86,7 @@ def test_what_a_budget_trains():
     assert long.repeat_count == 3
     assert SweepConfig(learned="gaussian_full").trained == ("gaussian_full",)
     assert SweepConfig(no_train=True, budget="long").trained == ()
-    found, _ = cells.make_cells(SweepConfig(shape="random", seed=(1, 2), learned="gaussian"))
+    found, _ = make_cells(SweepConfig(shape="random", seed=(1, 2), learned="gaussian"))
     assert [(c.mixture.draw, c.seed) for c in found if c.training] == [(1, 1), (2, 2)]
 
 
@@ -175,13 +176,13 @@ def test_a_damaged_checkpoint_does_not_block_a_cell(tmp_path, hasty, monkeypatch
 
 
 def test_each_training_is_measured_with_draws_of_its_own(tmp_path, hasty):
-    found, _ = cells.make_cells(SweepConfig(budget="long", learned=("gaussian", "soft_mse")))
+    found, _ = make_cells(SweepConfig(budget="long", learned=("gaussian", "soft_mse")))
     seeds = {compute.seed_of(c.training_identity, c.schedule, 5) for c in found if c.training}
     assert len(seeds) == 6
 
 
 def test_networks_are_for_few_dimensions_and_say_so():
-    found, notes = cells.make_cells(SweepConfig(dim=cells.MOST_TRAINED_DIM + 1))
+    found, notes = make_cells(SweepConfig(dim=MOST_TRAINED_DIM + 1))
     assert not any(cell.training for cell in found)
     assert "no networks, which are for d <= 64" in notes[-1]
 
@@ -195,9 +196,9 @@ def test_chains_that_end_beyond_the_levels_of_training_are_told():
     assert cells.beyond_training("linear", (2000, 5000)) == [5000]
     wanted = "cosine schedule, T = 2000: networks are asked beyond the levels they were trained on"
     long = {"iterations": (5, 2000)}
-    assert wanted in cells.make_cells(SweepConfig(**long))[1]
-    assert cells.make_cells(SweepConfig(**long, no_train=True))[1] == []
-    assert cells.make_cells(SweepConfig(iterations=(5, 1000)))[1] == []
+    assert wanted in make_cells(SweepConfig(**long))[1]
+    assert make_cells(SweepConfig(**long, no_train=True))[1] == []
+    assert make_cells(SweepConfig(iterations=(5, 1000)))[1] == []
     told = [trained.section([row("gaussian", T, 1.0)]) for T in (1000, 2000)]
     assert ["asked beyond the levels" in " ".join(text.split()) for text in told] == [False, True]
 
@@ -241,7 +242,7 @@ def test_every_network_has_a_floor():
 
 def test_the_oracle_passes_through_a_trained_cell_and_scores_zero(monkeypatch):
     q = presets.ring(3)
-    cell = next(c for c in cells.make_cells(SweepConfig(modes=3))[0] if c.arm == "gaussian")
+    cell = next(c for c in make_cells(SweepConfig(modes=3))[0] if c.arm == "gaussian")
     exact = oracle.ExactPosterior(q)
     exact.weight = torch.nn.Parameter(torch.zeros(1))
     run = recipes.fit(

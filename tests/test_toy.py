@@ -18,7 +18,7 @@ from smdtheory import Schedule, plots
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.models import recipes
 from smdtheory.models.residual import calibrate
-from smdtheory.toy import ToyConfig, __main__, compute, report, run_toy, store
+from smdtheory.toy import ToyConfig, __main__, compute, folder, report, run_toy
 
 QUICK = {"steps": (2, 4), "iterations": (1, 3), "panels": (1, 2, 3), "draws": 100, "samples": 128}
 
@@ -137,7 +137,7 @@ def test_other_iteration_counts_reuse_the_training(finished, monkeypatch):
 
 def test_a_damaged_result_is_measured_again(finished):
     config, toy = finished
-    path = config.out / store.MEASURED
+    path = config.out / folder.MEASURED
     path.write_bytes(path.read_bytes()[:100])
     pd.testing.assert_frame_equal(run_toy(config, progress=False).rows, toy.rows)
 

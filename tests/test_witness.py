@@ -20,15 +20,14 @@ from smdtheory.theory import (
     NoWitnessError,
     dimension_cap,
     fixed_variance_floor,
-    global_floor,
     global_witness,
     locally_best_floor,
     pair_error,
     pair_floor,
     remeasured,
 )
-from smdtheory.theory.bases import gaussian_error
-from smdtheory.theory.witness import witness
+from smdtheory.theory.witness import overall, witness
+from smdtheory.theory.witness.bases import gaussian_error
 
 CHAIN = Schedule.cosine(10)
 
@@ -268,7 +267,7 @@ def test_the_bands_of_the_locally_best_hold_no_more_than_the_bound(tau, std):
             for mode in (-1.0, 1.0)
         )
         exact = trapezoid(held * np.exp(-0.5 * x**2), x) / np.sqrt(2 * np.pi)
-        bound = global_floor._band_mass(k, 1.0, std, tau)
+        bound = overall._band_mass(k, 1.0, std, tau)
         assert exact <= bound <= 3 * exact
 
 

@@ -47,8 +47,7 @@ class Parallel:
     def __post_init__(self) -> None:
         integer("shards", self.shards, low=1)
         options.choices("precision", [self.precision], PRECISIONS)
-        if not isinstance(self.compiled, bool):
-            raise TypeError(f"compiled must be True or False; received {self.compiled!r}")
+        options.flag("compiled", self.compiled)
         options.device(self.device)
 
 

@@ -1,9 +1,13 @@
 """The only place where the truth q and a model p are compared.
 
 - ``ladder``: the best Gaussian of each family, exactly.
-- ``local``: M_t of any denoiser, and its split into three parts.
+- ``local``: M_t of any denoiser, and its split into three parts; ``step`` has one step of both,
+  ``sums`` the sum over a long chain.
 - ``latent``: whether the latent of a soft mixture matters.
-- ``overall``: the global error, from below, from above, and exactly in d = 1.
+- ``overall``: the global error, from below (``events``), from above (``paths``), and exactly in
+  d = 1 (``transfer``, on ``panels``, with ``divergence``).
+- ``prior``: what is lost before the first step.
+- ``deterministic``: the global error of DDIM.
 - ``samples``: what draws tell where the model's density is not at hand.
 """
 

@@ -31,7 +31,6 @@ from smdtheory.truth.information import (
     INFINITE,
     conditional_entropy,
     excess,
-    method_of,
     mutual_information,
 )
 from smdtheory.truth.mixture import GaussianMixture
@@ -79,7 +78,7 @@ def best_gaussian_errors(
     parts = [ladder.steps(t) for t in torch.split(every, STEPS_TOGETHER)]
     value = torch.cat([torch.zeros_like(parts[0][0][:, :1]), *(part[0] for part in parts)], -1)
     error = torch.cat([torch.zeros_like(parts[0][1][:1]), *(part[1] for part in parts)])
-    return ladder.estimate(value, error)
+    return ladder.curves.estimate(value, error)
 
 
 def error_table(mixture: GaussianMixture, schedule: Schedule, family: Family | str) -> Estimate:
@@ -109,7 +108,7 @@ def error_table(mixture: GaussianMixture, schedule: Schedule, family: Family | s
     error = torch.full((T + 1, T + 1), torch.nan, dtype=torch.float64)
     for t in range(1, T + 1):
         value[:, :t, t], error[:t, t] = ladder.column(t, torch.arange(t))
-    return ladder.estimate(value, error)
+    return ladder.curves.estimate(value, error)
 
 
 def elbo_terms(mixture: GaussianMixture, schedule: Schedule, errors: Estimate) -> Estimate:
@@ -180,12 +179,6 @@ class _Ladder:
         if family in self.levels.spectra:
             self.moved = self.levels.spectra[family].abs().sum(-1).amax(0)
         self._integrals()
-
-    def estimate(self, value: Tensor, error: Tensor) -> Estimate:
-        """``value`` (R, ...) as an :class:`Estimate`."""
-        if self.curves.sampled:
-            return Estimate.from_replicates(value)
-        return Estimate(value[0], error, method_of(self.curves))
 
     def _integrals(self) -> None:
         """∫ c dγ and ∫ (γ_{i−1} − γ) c dγ over [γ_i, γ_{i−1}] for the excess c(γ), (R, T+1)."""

@@ -6,7 +6,7 @@ from . import sample as sample
 from .ablation import ShuffledLatent as ShuffledLatent
 from .ablation import WithoutLatent as WithoutLatent
 from .denoiser import Denoiser as Denoiser
+from .finite_mixture import FiniteMixture as FiniteMixture
 from .gaussian import GaussianDenoiser as GaussianDenoiser
 from .residual import calibrate as calibrate
-from .soft_mixture import FiniteMixture as FiniteMixture
 from .soft_mixture import SoftMixture as SoftMixture

@@ -20,12 +20,13 @@ from smdtheory.families import LEARNED, Learned
 from smdtheory.models import objectives, soft_mixture
 from smdtheory.models.configuration import Objective
 from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.finite_mixture import FiniteMixture
 from smdtheory.models.fit import fit
 from smdtheory.models.gaussian import GaussianDenoiser
 from smdtheory.models.learned import LearnedDenoiser
 from smdtheory.models.loop import Fit
 from smdtheory.models.residual import calibrate
-from smdtheory.models.soft_mixture import FiniteMixture, SoftMixture
+from smdtheory.models.soft_mixture import SoftMixture
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 
 TRAINED = (-7.0, 10.5)

@@ -16,8 +16,8 @@ from smdtheory.command import (
     status_of,
     terminate,
 )
-from smdtheory.sweep.cells import Plan, make_plan
 from smdtheory.sweep.config import SweepConfig
+from smdtheory.sweep.plan import Plan, make_plan
 
 
 def main() -> int:

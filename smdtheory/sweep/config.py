@@ -130,10 +130,7 @@ class SweepConfig:
             if getattr(self, name) is not None:
                 put(name, _whole_numbers(name, getattr(self, name), 1)[0])
         for name in ("no_train", "dry_run", "no_figure"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(
-                    f"{name} must be True or False; received {options.shown(getattr(self, name))}"
-                )
+            options.flag(name, getattr(self, name))
         for name in ("mixture", "out"):
             if getattr(self, name) is not None:
                 put(name, options.path(name, getattr(self, name)))

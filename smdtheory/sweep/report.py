@@ -11,7 +11,8 @@ from textwrap import fill
 from smdtheory.families import FAMILIES, LEARNED
 from smdtheory.store.cell import Row
 from smdtheory.sweep import trained
-from smdtheory.sweep.cells import SOFT_MIXTURE, Plan
+from smdtheory.sweep.cells import SOFT_MIXTURE
+from smdtheory.sweep.plan import Plan
 
 WIDTH = 100
 ENTRY = 11

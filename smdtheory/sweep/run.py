@@ -20,11 +20,12 @@ from smdtheory.files import write_atomically
 from smdtheory.store.cell import Row
 from smdtheory.store.folder import Claim
 from smdtheory.sweep import report, trained
-from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Plan, Task, make_plan
+from smdtheory.sweep.cells import ARMS, NUMERICS_VERSION, SAMPLES, Task
 from smdtheory.sweep.columns import NUMBERS, WHOLE
 from smdtheory.sweep.compute import compute
 from smdtheory.sweep.config import SweepConfig
 from smdtheory.sweep.engine import run_tasks
+from smdtheory.sweep.plan import Plan, make_plan
 from smdtheory.sweep.pools import pool_of
 from smdtheory.truth.mixture import GaussianMixture
 

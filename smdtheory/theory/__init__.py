@@ -4,19 +4,18 @@
 - ``bounds``: caps on the local error in closed form (§6.3 to §6.6, §6.8).
 - ``negentropy``: the cap by a difference of negentropies (§6.7).
 - ``caps``: all of these along a chain, and the smallest of them.
-- ``outcome``: bounds on the global error (§6.9 to §6.11).
-- ``rates``: how the errors vanish as T grows: leading terms, constants, exponents (§11);
-  ``leading`` has the terms, ``limits`` the named schedules as T → ∞.
-- ``witness.witness``, ``global_floor``: mixtures whose errors pass N, with certificates (§6.13),
-  from ``pairs`` of modes, ``bases`` and copies.
-- ``extremes``, ``lattices``: how close mixtures come to the caps (§6.14).
-- ``cap_check``: many mixtures against every cap.
+- ``global_bounds``: bounds on the global error (§6.9 to §6.11).
+- ``witness``: mixtures whose errors pass N, each with a certificate (§6.13).
+- ``extremes``: how close mixtures come to the caps, and that none passes them (§6.14).
+- ``rates``: how the errors vanish as T grows (§11); ``leading`` has the leading terms, ``limits``
+  the named schedules as T → ∞, ``exponents`` what chains show.
 - ``steps``, ``grids``, ``spacings``, ``advice``: how many steps an error needs,
   on which grid (§12).
 - ``claims``: what the paper says, each statement with the verdict that numbers give.
+- ``inputs``: what all of them accept.
 
-No bound is computed from what it bounds: of these only ``rates``, ``steps``, ``grids``, ``witness``
-and ``claims`` measure, what they predict or what they judge.
+No bound is computed from what it bounds: of these only ``exponents``, ``steps``, ``grids``,
+``witness.local`` and ``claims`` measure, what they predict or what they judge.
 """
 
 import lazy_loader as lazy

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from smdtheory.checks import shown
-from smdtheory.schedule import SCHEDULES, ScheduleName
+from smdtheory.schedule import SCHEDULES, Schedule, ScheduleName
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,27 @@ def limit_of(name: str) -> Limit:
         f"schedule must be one of {', '.join(SCHEDULES)}, or a function that makes the schedule of "
         f"T steps; received {shown(name)}"
     )
+
+
+def maker_of(schedule: Any) -> Callable[[int], Schedule]:
+    """The function that makes the schedule of T steps, from its name or from itself.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for another name.
+
+    Example:
+        >>> maker_of("cosine")(10).steps
+        10
+    """
+    if isinstance(schedule, str):
+        limit_of(schedule)
+        named: Callable[[int], Schedule] = getattr(Schedule, schedule)
+        return named
+    if not callable(schedule):
+        raise TypeError(
+            "schedule must be a name or a function that makes the schedule of T steps; received "
+            f"{shown(schedule)}. Schedule.cosine is such a function, Schedule.cosine(100) is not."
+        )
+    make: Callable[[int], Schedule] = schedule
+    return make

@@ -20,7 +20,7 @@ from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.theory.brackets import log_det_sum, mean_spread
 from smdtheory.theory.inputs import as_levels, as_step, as_truth
 from smdtheory.truth.curves import Curves, curves_of
-from smdtheory.truth.information import INFINITE, method_of
+from smdtheory.truth.information import INFINITE
 from smdtheory.truth.mixture import GaussianMixture
 
 
@@ -51,7 +51,7 @@ def negentropy(
     """
     gamma = as_levels(snr)
     values, error, curves = _values(mixture, gamma, family)
-    return _estimate(curves, values, error)
+    return curves.estimate(values, error)
 
 
 def negentropy_cap(
@@ -84,7 +84,7 @@ def negentropy_cap(
     """
     gamma_t, gamma_s, _ = as_step(snr_t, snr_s)
     values, error, curves = _values(mixture, torch.stack([gamma_t, gamma_s]), family)
-    return _estimate(curves, values[:, 1] - values[:, 0], error.sum(0))
+    return curves.estimate(values[:, 1] - values[:, 0], error.sum(0))
 
 
 def negentropy_sum(
@@ -163,9 +163,3 @@ def _label_entropy(curves: Curves, gamma: Tensor) -> tuple[Tensor, Tensor]:
         noisy = curves.at(gamma[~last])
         entropy[:, ~last], error[~last] = noisy.label_entropy, noisy.error
     return entropy, error
-
-
-def _estimate(curves: Curves, values: Tensor, error: Tensor) -> Estimate:
-    if curves.sampled:
-        return Estimate.from_replicates(values)
-    return Estimate(values[0], error, method_of(curves))

@@ -1,4 +1,4 @@
-r"""How the bottleneck fades with T: leading terms, constants, exponents (docs/theory.md §11).
+r"""How the bottleneck fades with T: leading terms and their constants (docs/theory.md §11).
 
 With H = ∇² log q_t and D³ = ∇³ log q_t, components of full rank and β_1 far below their smallest
 eigenvalue, M_t is to leading order (§11.2, §11.3)
@@ -13,26 +13,20 @@ variance β̃_t falls short of β_t at the first steps whatever T is (§11.5).
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from scipy.stats import t as student_t
-from torch import Tensor
 
-from smdtheory.checks import integer, is_list, positive, shown
+from smdtheory.checks import positive, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.families import Family, check_family
-from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.theory.inputs import as_truth
 from smdtheory.theory.leading import EULER, chain_terms, leading_term
-from smdtheory.theory.limits import Limit, limit_of
+from smdtheory.theory.limits import Limit, limit_of, maker_of
 from smdtheory.truth.curves import Curves, curves_of
-from smdtheory.truth.information import method_of
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.rules import panel_nodes
 
@@ -51,12 +45,6 @@ LONG = (2**12, 2**13, 2**14)
 
 DRIFT = 0.05
 """Two successive extrapolations further apart than this show that T^p ΣM has no limit."""
-
-STEPS = (200, 400, 800, 1600, 3200)
-"""T of the chains from which exponents are measured."""
-
-CONFIDENCE = 0.95
-"""Level of the interval of a measured exponent."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +81,6 @@ class Rate:
         return float((float(self.constant) / positive("error", error)) ** (1 / self.order))
 
 
-@dataclass(frozen=True)
-class Exponent:
-    """A measured exponent p of ΣM ~ C/T^p.
-
-    Attributes:
-        value: p of the regression log ΣM = log C − p log T + a/T, whose last term is the next
-            order of the theory.
-        low: lower end of its 95 % interval (Student's t).
-        high: upper end.
-        plain: p of the regression without the last term.
-        local: log(ΣM at T / ΣM at the next T) / log(ratio of the two T), which tends to p.
-        steps: T of the chains.
-        sums: ΣM of each, in nats.
-    """
-
-    value: float
-    low: float
-    high: float
-    plain: float
-    local: tuple[float, ...]
-    steps: tuple[int, ...]
-    sums: tuple[float, ...]
-
-
 def predicted_errors(
     mixture: GaussianMixture, schedule: Schedule, family: Family | str
 ) -> Estimate:
@@ -141,6 +105,7 @@ def predicted_errors(
             cumulants are averaged for.
 
     Example:
+        >>> from smdtheory.measure import best_gaussian_errors
         >>> from smdtheory.truth import presets
         >>> q, chain = presets.line(4).standardized(), Schedule.cosine(1600)
         >>> measured = best_gaussian_errors(q, chain, "isotropic").sum()
@@ -152,7 +117,7 @@ def predicted_errors(
     _, value, error = chain_terms(curves, check_schedule(schedule), name)
     value = torch.cat([value.new_zeros(len(value), 1), value], -1)
     error = torch.cat([error.new_zeros(1), error]) + ROUNDING * value.abs().amax(0)
-    return _estimate(curves, value, error)
+    return curves.estimate(value, error)
 
 
 def rate(
@@ -194,90 +159,7 @@ def rate(
         )
     if isinstance(schedule, str):
         return _integrated(curves_of(q), limit_of(schedule), name)
-    return _extrapolated(q, _maker(schedule), name)
-
-
-def measured_exponent(
-    mixture: GaussianMixture,
-    schedule: str | Callable[[int], Schedule],
-    family: Family | str,
-    steps: Sequence[int] = STEPS,
-) -> Exponent:
-    """The exponent of ΣM in 1/T by regression over several T (docs/theory.md §11.6).
-
-    Args:
-        mixture: q(x_0).
-        schedule: a name, or a function that makes the schedule of T steps.
-        family: one of :data:`smdtheory.families.FAMILIES`. For ``fixed_small`` it tends to 0.
-        steps: T, at least four, increasing.
-
-    Returns:
-        The exponent, its 95 % interval, and what it was measured from.
-
-    Raises:
-        TypeError: if ``mixture`` is not a mixture, ``schedule`` neither a name nor a function, or
-            ``steps`` not a list of integers.
-        ValueError: if ``steps`` are fewer than four, not increasing or below 1, for unknown names,
-            and where a sum is 0 within its error, so that no rate can be seen.
-
-    Example:
-        >>> from smdtheory.truth import presets
-        >>> found = measured_exponent(presets.line(2), "cosine", "full", (100, 200, 400, 800))
-        >>> 1.9 < found.value < 2.1
-        True
-    """
-    q, name = as_truth(mixture), check_family(family)
-    lengths, make = _lengths(steps), _maker(schedule)
-    sums = [best_gaussian_errors(q, make(length), name).sum() for length in lengths]
-    for length, total in zip(lengths, sums, strict=True):
-        if float(total) <= 4 * float(total.error):
-            raise ValueError(
-                "sums must differ from 0 by more than their error, to have a logarithm; received "
-                f"{total!r} at T = {length}. Is the family exact for this mixture, or T too large?"
-            )
-    values = torch.stack([total.value for total in sums])
-    size = torch.tensor(lengths, dtype=torch.float64)
-    log_size, log_value = torch.log(size), torch.log(values)
-    plain, _ = _slope(log_size, log_value, [])
-    slope, width = _slope(log_size, log_value, [1 / size])
-    local = -torch.diff(log_value) / torch.diff(log_size)
-    return Exponent(
-        -slope,
-        -slope - width,
-        -slope + width,
-        -plain,
-        tuple(local.tolist()),
-        lengths,
-        tuple(values.tolist()),
-    )
-
-
-def _maker(schedule: Any) -> Callable[[int], Schedule]:
-    """The function that makes the schedule of T steps."""
-    if isinstance(schedule, str):
-        limit_of(schedule)
-        named: Callable[[int], Schedule] = getattr(Schedule, schedule)
-        return named
-    if not callable(schedule):
-        raise TypeError(
-            "schedule must be a name or a function that makes the schedule of T steps; received "
-            f"{shown(schedule)}. Schedule.cosine is such a function, Schedule.cosine(100) is not."
-        )
-    make: Callable[[int], Schedule] = schedule
-    return make
-
-
-def _lengths(steps: Any) -> tuple[int, ...]:
-    """Increasing numbers of steps, enough for a regression."""
-    if not is_list(steps):
-        raise TypeError(f"steps must be a list of integers; received {shown(steps)}")
-    lengths = tuple(integer("steps", length, low=1) for length in steps)
-    if len(lengths) < 4 or any(a >= b for a, b in itertools.pairwise(lengths)):
-        raise ValueError(
-            "steps must be at least four numbers of steps, increasing: the regression has three "
-            f"coefficients; received {shown(steps)}"
-        )
-    return lengths
+    return _extrapolated(q, maker_of(schedule), name)
 
 
 def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
@@ -301,7 +183,7 @@ def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
         beyond = beyond + torch.where(density[:, 0] > 0, density[:, 0] / rise, 0.0)
     value = (weight * density).sum(-1)
     error = (weight * height * term.error).sum() + BEYOND * beyond.abs().amax()
-    return Rate(family, term.order, _estimate(curves, value + beyond, error + ROUNDING * value[0]))
+    return Rate(family, term.order, curves.estimate(value + beyond, error + ROUNDING * value[0]))
 
 
 def _extrapolated(q: GaussianMixture, make: Callable[[int], Schedule], family: Family) -> Rate:
@@ -319,22 +201,4 @@ def _extrapolated(q: GaussianMixture, make: Callable[[int], Schedule], family: F
             f"{[float(s.mean()) for s in scaled]} at T = {LONG}. T β_t must converge at each t/T: "
             "a chain whose first or last SNR is fixed does not."
         )
-    return Rate(family, order, _estimate(curves, after, drift + noise))
-
-
-def _slope(x: Tensor, y: Tensor, others: list[Tensor]) -> tuple[float, float]:
-    """Least squares of y on 1, x and ``others``: the slope in x, half its 95 % interval."""
-    rows = torch.stack([torch.ones_like(x), x, *others], -1)
-    inverse = torch.linalg.inv(rows.mT @ rows)
-    coefficients = inverse @ rows.mT @ y
-    freedom = len(x) - rows.shape[-1]
-    variance = (y - rows @ coefficients).square().sum() / freedom
-    width = student_t.ppf((1 + CONFIDENCE) / 2, freedom) * torch.sqrt(variance * inverse[1, 1])
-    return float(coefficients[1]), float(width)
-
-
-def _estimate(curves: Curves, value: Tensor, error: Tensor) -> Estimate:
-    """``value`` (R, ...) with its numerical error."""
-    if curves.sampled:
-        return Estimate.from_replicates(value)
-    return Estimate(value[0], error, method_of(curves))
+    return Rate(family, order, curves.estimate(after, drift + noise))

@@ -94,8 +94,7 @@ class ToyConfig:
                 f"{len(self.panels)}. For example: --panels {EXAMPLES['panels']}"
             )
         put("device", options.device(self.device))
-        if not isinstance(self.no_figure, bool):
-            raise TypeError(f"no_figure must be True or False; received {self.no_figure!r}")
+        options.flag("no_figure", self.no_figure)
         put("out", options.path("out", self.out))
 
     @property

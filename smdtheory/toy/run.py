@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from smdtheory.checks import instance
-from smdtheory.toy import compute, store
+from smdtheory.toy import compute, folder
 from smdtheory.toy.compute import Points
 from smdtheory.toy.config import ToyConfig
 
@@ -74,11 +74,11 @@ def run_toy(
     cure = "Or leave it out, and give its fields as options."
     asked = ToyConfig() if config is None else instance("config", config, ToyConfig, cure)
     chosen = replace(asked, **options)
-    store.claim(chosen)
-    found = store.load(chosen)
+    folder.claim(chosen)
+    found = folder.load(chosen)
     if found is None:
         found = compute.measure(chosen, progress, tell or (lambda text: None))
-        store.save(chosen, *found)
+        folder.save(chosen, *found)
     rows, points = found
     q = compute.mixture()
     return Toy(

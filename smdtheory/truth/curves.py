@@ -1,7 +1,8 @@
 r"""The averages of :mod:`smdtheory.truth.moments` as functions of the signal-to-noise ratio.
 
 They are analytic in log γ, so a few panels of Chebyshev nodes, halved where they must be, give
-every level of every schedule (docs/theory.md §9.2). A handful of levels is computed directly.
+every level of every schedule (:mod:`smdtheory.truth.interpolation`). A handful of levels is
+computed directly.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smdtheory.estimate import Estimate
 from smdtheory.truth.histogram import BIN
+from smdtheory.truth.interpolation import Panels, Span, chebyshev_angles
 from smdtheory.truth.mixture import GaussianMixture, check_mixture
 from smdtheory.truth.moments import NEGLIGIBLE, moments, sampled
 from smdtheory.truth.spectral import SpectralCovariance
 from smdtheory.truth.table import SPECTRA, Moments
-
-PANEL_WIDTH = 3.0
-"""Width of an undivided panel in log γ."""
 
 NODES = 24
 """Chebyshev nodes on a panel."""
@@ -61,7 +61,7 @@ class Curves:
         self.mixture, self.shared = _split_shared(mixture)
         self.dim = mixture.dim
         self.sampled = sampled(self.mixture)
-        self._panels: dict[tuple[int, int], _Panel] = {}
+        self._panels = Panels(self._computed, MAX_HALVINGS)
         self._recent: OrderedDict[bytes, Moments] = OrderedDict()
         self._precision = float(self.mixture.dim / self.mixture.total_variance)
 
@@ -114,12 +114,23 @@ class Curves:
         """E tr Cov(x_0|x_t), (R, L)."""
         return levels.between + self.within_sum(self.within(levels.snr))
 
+    def estimate(self, value: Tensor, error: Tensor) -> Estimate:
+        """Averages (R, ...), or what was made of them, with their numerical error (...).
+
+        Returns:
+            Shape (...); where the averages are sampled their replicates say the error.
+        """
+        if self.sampled:
+            return Estimate.from_replicates(value)
+        known = self.mixture.num_components == 1
+        return Estimate(value[0], error, "closed form" if known else "quadrature")
+
     def _direct(self, snr: Tensor) -> Moments:
         return moments(self.mixture, snr, shared=self.shared)
 
     def _interpolated(self, snr: Tensor, names: Sequence[str]) -> Moments:
         position = torch.log(snr)
-        leaves = self._leaves(position)
+        leaves = self._panels.at(position)
         first = min(leaf.first_bin for leaf in leaves)
         last = max(leaf.first_bin + len(leaf.levels.grid) for leaf in leaves)
         replicates, count = leaves[0].levels.between.shape[0], len(snr)
@@ -131,7 +142,7 @@ class Curves:
         spectra = {name: empty(last - first) for name in names}
         error = torch.zeros(count, dtype=torch.float64)
         for leaf in leaves:
-            inside = (position >= leaf.low) & (position < leaf.high)
+            inside = leaf.span.holds(position)
             weights = leaf.interpolation(position[inside])
             here, node = self._rate(snr[inside]), self._rate(leaf.levels.snr)
             between[:, inside] = (leaf.levels.between * node) @ weights.mT / here
@@ -149,51 +160,24 @@ class Curves:
         """γ + d/tr Cov: the averages times this vary little from panel to panel."""
         return snr + self._precision
 
-    def _leaves(self, position: Tensor) -> list[_Panel]:
-        """The undivided panels that hold ``position``, computing those not yet known."""
-        wanted = {(0, int(i)) for i in torch.unique(torch.floor(position / PANEL_WIDTH)).tolist()}
-        leaves = []
-        while wanted:
-            self._compute([key for key in sorted(wanted) if key not in self._panels])
-            divided = set()
-            for key in wanted:
-                panel = self._panels[key]
-                if panel.resolved:
-                    leaves.append(panel)
-                    continue
-                for child in ((key[0] + 1, 2 * key[1]), (key[0] + 1, 2 * key[1] + 1)):
-                    width = PANEL_WIDTH / 2 ** child[0]
-                    low, high = width * child[1], width * (child[1] + 1)
-                    if bool(((position >= low) & (position < high)).any()):
-                        divided.add(child)
-            wanted = divided
-        return leaves
-
-    def _compute(self, keys: list[tuple[int, int]]) -> None:
-        if not keys:
-            return
-        reference = _chebyshev_nodes()
-        places = []
-        for depth, index in keys:
-            width = PANEL_WIDTH / 2**depth
-            places.append(width * (index + (reference + 1) / 2))
+    def _computed(self, spans: list[Span]) -> list[_Panel]:
+        """Panels, all their levels in one pass."""
+        reference = torch.cos(chebyshev_angles(NODES))
+        places = [span.width * (span.index + (reference + 1) / 2) for span in spans]
         levels = self._direct(torch.exp(torch.cat(places)))
-        for number, (depth, index) in enumerate(keys):
-            rows = slice(number * NODES, (number + 1) * NODES)
-            width = PANEL_WIDTH / 2**depth
-            part = _trimmed(levels, rows)
+        panels = []
+        for number, span in enumerate(spans):
+            part = _trimmed(levels, slice(number * NODES, (number + 1) * NODES))
             tail, size = _tail(part, self._rate(part.snr))
             noise = max(NEGLIGIBLE, NOISE * float(part.error.max()))
             goal = SAMPLED_TOLERANCE if self.sampled else max(noise, TOLERANCE * min(1.0, size))
-            resolved = tail <= goal or depth == MAX_HALVINGS
-            panel = _Panel(width * index, width * (index + 1), part, tail, resolved)
-            self._panels[(depth, index)] = panel
+            panels.append(_Panel(span, part, tail, resolved=tail <= goal))
+        return panels
 
 
 @dataclass
 class _Panel:
-    low: float
-    high: float
+    span: Span
     levels: Moments
     tail: float
     resolved: bool
@@ -204,8 +188,8 @@ class _Panel:
 
     def interpolation(self, position: Tensor) -> Tensor:
         """Barycentric weights (n, NODES) of the panel's nodes for places in log γ."""
-        nodes = self.low + (self.high - self.low) * (_chebyshev_nodes() + 1) / 2
-        angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
+        angle = chebyshev_angles(NODES)
+        nodes = self.span.low + self.span.width * (torch.cos(angle) + 1) / 2
         sign = 1 - 2 * (torch.arange(NODES) % 2)
         distance = position.unsqueeze(-1) - nodes
         hit = distance == 0
@@ -246,15 +230,9 @@ def _tail(levels: Moments, rate: Tensor) -> tuple[float, float]:
         ]
     )
     order = torch.arange(NODES - 2, NODES, dtype=torch.float64)
-    angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
-    cosines = torch.cos(order.unsqueeze(-1) * angle)
+    cosines = torch.cos(order.unsqueeze(-1) * chebyshev_angles(NODES))
     coefficients = (2 / NODES) * curves @ cosines.mT
     return float(coefficients.abs().max()), float(curves.abs().max())
-
-
-def _chebyshev_nodes() -> Tensor:
-    angle = (2 * torch.arange(NODES, dtype=torch.float64) + 1) * math.pi / (2 * NODES)
-    return torch.cos(angle)
 
 
 def _split_shared(mixture: GaussianMixture) -> tuple[GaussianMixture, Tensor]:

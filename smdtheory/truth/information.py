@@ -16,31 +16,12 @@ import torch
 from torch import Tensor
 
 from smdtheory.checks import real_tensor
-from smdtheory.estimate import ROUNDING, Estimate, Method
+from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.schedule import SNR_RANGE
 from smdtheory.truth.curves import Curves, curves_of
 from smdtheory.truth.mixture import GaussianMixture
 
 INFINITE = torch.tensor([math.inf], dtype=torch.float64)
-
-
-def method_of(curves: Curves) -> Method:
-    """How averages over this mixture are taken.
-
-    Args:
-        curves: of the mixture.
-
-    Returns:
-        "closed form" for one component, else "quadrature" or "sampling".
-
-    Example:
-        >>> from smdtheory.truth import presets
-        >>> method_of(curves_of(presets.ring(8)))
-        'quadrature'
-    """
-    if curves.mixture.num_components == 1:
-        return "closed form"
-    return "sampling" if curves.sampled else "quadrature"
 
 
 def entropy(mixture: GaussianMixture) -> Estimate:
@@ -146,10 +127,7 @@ def _label_entropy(mixture: GaussianMixture) -> Tensor:
 
 def _estimate(curves: Curves, value: Tensor, snr: Tensor, unit: Tensor | float = 1.0) -> Estimate:
     """``value`` (R, L) with the error of the averages at ``snr``, in units of ``unit``."""
-    if curves.sampled:
-        return Estimate.from_replicates(value)
-    error = curves.at(snr).error * unit + ROUNDING * value[0].abs()
-    return Estimate(value[0], error, method_of(curves))
+    return curves.estimate(value, curves.at(snr).error * unit + ROUNDING * value[0].abs())
 
 
 def _levels(snr: Tensor | Sequence[float]) -> Tensor:

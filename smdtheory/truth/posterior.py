@@ -129,30 +129,3 @@ def posterior(
     t, s = check_schedule(schedule).check_step(t, s)
     points = validate.check_points("x_t", x_t, mixture.means)
     return posterior_at(mixture, points, schedule.snr[t], schedule.snr[s])
-
-
-def posterior_moments(
-    mixture: GaussianMixture, x_t: Tensor, snr_t: Tensor, snr_s: Tensor, *, rows: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, diagonal of the covariance and its trace of q(x_s | x_t), never forming d × d.
-
-    Works through blocks of points, so that d = 3072 with rank 32 stays within a few hundred MB.
-
-    Args:
-        mixture: q(x_0).
-        x_t: (N, d).
-        snr_t: γ_t.
-        snr_s: γ_s.
-        rows: points per block; chosen from the sizes by default.
-
-    Returns:
-        mean (N, d), diagonal (N, d), trace (N,).
-    """
-    size = rows or max(1, 16 * 2**18 // (mixture.num_components * mixture.dim))
-    parts = []
-    for block in torch.split(x_t, size):
-        law = posterior_at(mixture, block, snr_t, snr_s)
-        diagonal = law.variance
-        parts.append((law.mean, diagonal, diagonal.sum(-1)))
-    mean, diagonal, trace = (torch.cat(part) for part in zip(*parts, strict=True))
-    return mean, diagonal, trace

@@ -92,8 +92,7 @@ class PhaseConfig:
         put("families", tuple(name for name in FAMILIES if name in sweep.families))
         put("workers", sweep.workers)
         put("out", options.path("out", self.out))
-        if not isinstance(self.no_figure, bool):
-            raise TypeError(f"no_figure must be True or False; received {self.no_figure!r}")
+        options.flag("no_figure", self.no_figure)
 
     @property
     def worker_count(self) -> int:

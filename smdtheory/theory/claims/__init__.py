@@ -2,7 +2,7 @@
 
 - ``finding``: a check, and a finding made of checks; the verdict follows from them.
 - ``registry``: all statements by name; ``audit`` tests them.
-- ``posterior``: Proposition 3.1. ``local``, ``single``: Theorem 3.1. ``outcome``: Theorem 3.2.
+- ``posterior``: Proposition 3.1. ``local``, ``single``: Theorem 3.1. ``overall``: Theorem 3.2.
 - ``soft``: Theorem 4.1, and the loss that is to find it.
 - ``iterations``: few iterations, and guarantees that assume a small score error.
 - ``questions``: what reviewers of the paper asked.

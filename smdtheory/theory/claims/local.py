@@ -14,11 +14,11 @@ from smdtheory.families import FAMILIES, Family
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule, bridge
 from smdtheory.theory.bounds import fixed_variance_cap
-from smdtheory.theory.cap_check import check_caps
-from smdtheory.theory.certificate import Witness
 from smdtheory.theory.claims.finding import Check, Finding, largest, smallest
-from smdtheory.theory.claims.outcome import two_modes
-from smdtheory.theory.witness import dimension_cap, remeasured, witness
+from smdtheory.theory.claims.overall import two_modes
+from smdtheory.theory.extremes.search import check_caps
+from smdtheory.theory.witness.certificate import Witness
+from smdtheory.theory.witness.local import dimension_cap, remeasured, witness
 from smdtheory.truth import presets
 from smdtheory.truth.information import mmse, mutual_information
 from smdtheory.truth.mixture import GaussianMixture

@@ -3,8 +3,9 @@ r"""Mixtures whose local errors pass a given level, each with a certificate (doc
 For t = 1 alone two thin modes do, in every family. For t >= 2 every family is capped in a fixed
 dimension (§6.3 to §6.5), so d has to grow: m independent copies of a base have m times its error,
 and the product, which has K^m components, is never listed. Certificates are closed forms, or
-integrals in one variable with a proved bound on their error (:mod:`smdtheory.theory.bases`); they
-come from no measurement. :func:`remeasured` is the independent route.
+integrals in one variable with a proved bound on their error
+(:mod:`smdtheory.theory.witness.bases`); they come from no measurement. :func:`remeasured` is the
+independent route.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from smdtheory.estimate import Estimate
 from smdtheory.families import Family, check_family
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule, check_schedule
-from smdtheory.theory.bases import one_gaussian, pairs, two_modes
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
-from smdtheory.theory.certificate import NoWitnessError, Witness
+from smdtheory.theory.witness.bases import one_gaussian, pairs, two_modes
+from smdtheory.theory.witness.certificate import NoWitnessError, Witness
 
 
 def witness(

@@ -12,8 +12,8 @@ from smdtheory.models.cells import GaussianCells
 from smdtheory.models.oracle import BestGaussian, ExactSoftMixture
 from smdtheory.schedule import Schedule
 from smdtheory.theory.claims.finding import Check, Finding, smallest
-from smdtheory.theory.global_floor import global_witness, locally_best_floor
-from smdtheory.theory.outcome import fixed_variance_floor
+from smdtheory.theory.global_bounds import fixed_variance_floor
+from smdtheory.theory.witness.overall import global_witness, locally_best_floor
 from smdtheory.truth.mixture import GaussianMixture
 
 CHAIN = Schedule.cosine

@@ -16,9 +16,9 @@ from torch import Tensor
 from smdtheory.checks import integer
 from smdtheory.estimate import ROUNDING
 from smdtheory.families import FAMILIES, Family
-from smdtheory.theory.adversaries import KINDS, made
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
-from smdtheory.theory.many import Drawn, Many, draw, joined, normal_points
+from smdtheory.theory.extremes.adversaries import KINDS, made
+from smdtheory.theory.extremes.many import Drawn, Many, draw, joined, normal_points
 
 DIMS = (1, 2, 3, 4, 5)
 

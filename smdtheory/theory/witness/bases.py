@@ -20,7 +20,7 @@ from torch import Tensor
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.families import Family
 from smdtheory.schedule import Schedule
-from smdtheory.theory.certificate import (
+from smdtheory.theory.witness.certificate import (
     LEAST_VARIANCE,
     SURPLUS,
     NoWitnessError,
@@ -28,7 +28,7 @@ from smdtheory.theory.certificate import (
     along_chain,
     copies_needed,
 )
-from smdtheory.theory.pairs import pair_error, pair_floor
+from smdtheory.theory.witness.pairs import pair_error, pair_floor
 from smdtheory.truth.information import excess
 from smdtheory.truth.mixture import GaussianMixture
 

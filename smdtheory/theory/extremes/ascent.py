@@ -3,8 +3,8 @@ r"""How close mixtures come to the caps of §6.3, by ascent in d = 1 (docs/theor
 With γ_t = 1 and γ_s = r (the scale of the data takes up the rest, §2.4) the error is a smooth
 function of logits, means and log-variances. Closed forms of the densities of y_t and y_s and of
 Cov(x_0|y_t) are averaged by the trapezoidal rule, and the gradient comes by autograd through both.
-What the ascent finds are lattices, whose errors :mod:`smdtheory.theory.lattices` gives in the
-limit. Copies carry the share of the cap to every d.
+What the ascent finds are lattices, whose errors :mod:`smdtheory.theory.extremes.lattices` gives
+in the limit. Copies carry the share of the cap to every d.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smdtheory.checks import instance, integer, is_list, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.families import Family
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
-from smdtheory.theory.lattices import check_ratio_family, worst_lattice
+from smdtheory.theory.extremes.lattices import check_ratio_family, worst_lattice
 from smdtheory.truth.mixture import GaussianMixture
 
 COMPONENTS = 15

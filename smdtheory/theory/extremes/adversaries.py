@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.theory.bounds import first_order_cap
-from smdtheory.theory.many import Many, draw
+from smdtheory.theory.extremes.many import Many, draw
 
 KINDS = (*("random", "equal", "lattice", "thin") * 2, "lattice", "ascended")
 """By turns. Random covariances; one covariance for all; thin modes on a lattice; axes thin and

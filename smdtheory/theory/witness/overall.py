@@ -20,7 +20,7 @@ import torch
 from smdtheory.checks import positive, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.schedule import Schedule, check_schedule
-from smdtheory.theory.certificate import LEAST_VARIANCE, SURPLUS, NoWitnessError, Witness
+from smdtheory.theory.witness.certificate import LEAST_VARIANCE, SURPLUS, NoWitnessError, Witness
 from smdtheory.truth.mixture import GaussianMixture
 
 BAND = 3.5

@@ -1,0 +1,9 @@
+from .certificate import NoWitnessError as NoWitnessError
+from .certificate import Witness as Witness
+from .local import dimension_cap as dimension_cap
+from .local import remeasured as remeasured
+from .local import witness as witness
+from .overall import global_witness as global_witness
+from .overall import locally_best_floor as locally_best_floor
+from .pairs import pair_error as pair_error
+from .pairs import pair_floor as pair_floor
