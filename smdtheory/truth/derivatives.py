@@ -187,6 +187,7 @@ def derivatives_of(curves: Curves) -> DerivativeCurves:
     """The averages that go with ``curves``, kept as long as these are.
 
     Example:
+        >>> from smdtheory import GaussianMixture
         >>> from smdtheory.truth.curves import curves_of
         >>> one = GaussianMixture([1.0], [[0.0]], 1.0)
         >>> derivatives_of(curves_of(one)).at(torch.ones(1).double(), third=True).third
