@@ -56,6 +56,7 @@ def test_help_imports_nothing_heavy():
         (["--batch", "10", "--shards", "3"], ["divide the batch of 10", "--shards"]),
         (["--device", "cuda"], ["no GPU", "--device"]),
         (["report"], ["there are none", "evaluate"]),
+        (["sample", "--iterations", "3"], ["at least 3 and longest 1", "--longest"]),
         (["--data", "mixture", "--size", "7"], ["7"]),
     ],
 )
@@ -66,8 +67,8 @@ def test_mistakes_end_with_status_2_and_a_cure(monkeypatch, capsys, tmp_path, op
     for name in ("a.png", "cifar-10-python.tar.gz"):
         (tmp_path / "broken" / name).write_bytes(b"neither")
     arms = [] if "--arms" in options else ["--arms", "gaussian"]
-    quick = [*QUICK, *arms, "--out", tmp_path, *options[options[0] == "report" :]]
-    stage = ["report"] if options[0] == "report" else []
+    stage = [word for word in options[:1] if not word.startswith("-")]
+    quick = [*QUICK, *arms, "--out", tmp_path, *options[len(stage) :]]
     assert run_here(monkeypatch, *stage, *quick) == 2
     shown = capsys.readouterr().err
     for words in said:
@@ -109,6 +110,27 @@ def test_a_run_is_kept_and_not_repeated(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(run, "forecast_sum", never)
     assert run_here(monkeypatch, "report", *options) == 0
     assert pd.read_csv(tmp_path / "rows.csv").equals(rows)
+
+
+def test_parts_say_where_their_files_are_and_what_is_missing(monkeypatch, capsys, tmp_path):
+    options = [*QUICK, "--data", "mixture", "--components", "3", "--rank", "2", "--out", tmp_path]
+    both = ["--arms", "gaussian", "diagonal", "soft_energy"]
+    assert run_here(monkeypatch, "train", *options, *both) == 0
+    (folder,) = tmp_path.glob("*/gaussian-0")
+    assert str(folder.parent) in capsys.readouterr().out
+    assert run_here(monkeypatch, "sample", *options, *both) == 0
+    assert "draws" in capsys.readouterr().out
+    assert len(list(folder.parent.glob("*/draws/*-0-1.png"))) == 3
+    assert run_here(monkeypatch, "evaluate", *options, *both) == 0
+    assert (tmp_path / "forecast.png").is_file()
+    assert "missing" not in capsys.readouterr().out
+    (row,) = folder.parent.glob("*/rows/gaussian-0-3.json")
+    row.write_text("{")
+    assert run_here(monkeypatch, "report", *options, "--arms", "gaussian") == 0
+    shown = capsys.readouterr().out
+    assert "1 of 2 rows are missing or damaged, gaussian, training 0, T = 3 for one" in shown
+    assert "quarter" not in shown
+    assert not list(tmp_path.glob("forecast.p*"))  # of the command before
 
 
 def test_findings_come_back_from_the_folder_as_they_were(monkeypatch, tmp_path):

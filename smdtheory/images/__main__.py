@@ -51,6 +51,8 @@ def _run(config: ImagesConfig) -> int:
     run.remember()
     if config.stage in ("all", "train"):
         run.train()
+    if config.stage == "train":
+        run.tell(f"networks, their checkpoints and pictures of samples: {run.folder}")
     if config.stage == "sample":
         run.sample()
     if config.stage in ("all", "evaluate"):

@@ -65,7 +65,8 @@ class ImagesConfig:
     command does nothing twice.
 
     Attributes:
-        stage: all of it, or one part: train, sample, evaluate, report.
+        stage: all of it, or one part: train, sample, evaluate, report. Also as the first word of the
+            command.
         data: digits come with scikit-learn; a mixture fitted to them (or to the images in --path)
             has a posterior that is known; cifar10 and folder are read from --path.
         path: Folder of images, or of the CIFAR-10 python batches.
@@ -159,6 +160,11 @@ class ImagesConfig:
         if self.latents % 2:
             raise ValueError(
                 f"latents must be even, for pairs of opposite noise; received {self.latents}"
+            )
+        if self.stage == "sample" and min(self.iterations) > self.longest:
+            raise ValueError(
+                "sample draws images at T up to longest; received iterations of at least "
+                f"{min(self.iterations)} and longest {self.longest}. Give --longest as large."
             )
         options.device(self.device)
         put(self, "out", options.path("out", self.out))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from smdtheory.files import write_atomically
+from smdtheory.images.arms import batch_of
 from smdtheory.images.forecast import FAMILY_OF, compared, families_of
 from smdtheory.images.run import ImageRun
 from smdtheory.images.summary import SIGMAS, SOFT, gains, headline, panels, summary
@@ -157,9 +158,13 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
     config, images = run.config, run.images
     means = summary(rows)
     counts = [T for T in config.iterations if config.longest >= T]
+    few = f" ({batch_of('soft_likelihood', config)} for soft_likelihood)"
     return Findings(
         f"{config.data}, {'×'.join(map(str, images.shape))}, U-Net {config.preset}, "
-        f"{config.steps} training steps of {config.batch} images, cosine schedule, "
+        f"{config.steps} training steps of {config.batch} images"
+        + few
+        * ("soft_likelihood" in config.arms)
+        + f", {config.repeats} training{'s' * (config.repeats > 1)}, cosine schedule, "
         f"seed {config.seed}",
         pd.concat([means, *_references(run, means)], ignore_index=True),
         gains(rows),

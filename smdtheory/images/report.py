@@ -74,7 +74,9 @@ def notes(config: ImagesConfig, gained: pd.DataFrame) -> str:
         f"Error bars: {bars}. Soft mixtures are measured with R = {config.latents}: in many "
         "dimensions R values of the noise hold much less than it can make. Their draws have new "
         "noise each. Chains of more than 32 steps are measured at some of them, at random; images "
-        f"are drawn at T <= {config.longest}. soft_likelihood has a quarter of the batch."
+        f"are drawn at T <= {config.longest}."
+        + " soft_likelihood has a quarter of the batch."
+        * ("soft_likelihood" in config.arms)
     ]
     parts += [said for soft in SOFT for name in SAID for said in _compared(gained, name, soft)]
     return "\n".join(fill(part, WIDTH) for part in parts)
@@ -145,8 +147,12 @@ def write(config: ImagesConfig, found: Findings, rows: pd.DataFrame) -> list[Pat
         figures["forecast"] = found.forecast(title)
     if found.strips:
         figures["draws"] = found.draws()
-    for name, figure in figures.items():
-        files += plots.save(figure, out / name)
+    for name in ("errors", "forecast", "draws"):
+        if name in figures:
+            files += plots.save(figures[name], out / name)
+        else:  # of an earlier command that asked for more
+            for ending in (".png", ".pdf"):
+                (out / name).with_suffix(ending).unlink(missing_ok=True)
     return files
 
 

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
+from smdtheory import options
 from smdtheory.estimate import Estimate
 from smdtheory.families import Family
 from smdtheory.files import canonical, digest, write_atomically
@@ -185,10 +186,15 @@ class ImageRun:
         return self.measured / "draws" / f"{arm}-{repeat}-{steps}.safetensors"
 
     def sample(self) -> None:
-        """Draw images from every arm at every T up to ``longest``."""
+        """Draw images from every arm at every T up to ``longest``, and save a picture of some."""
+        from smdtheory.images.pictures import save_grid
+
         for repeat, arm, steps in self.cells():
             if steps <= self.config.longest:
-                self.drawn(arm, repeat, steps)
+                found = self.drawn(arm, repeat, steps)
+                path = self.draws_path(arm, repeat, steps).with_suffix(".png")
+                save_grid(found[:PICTURED], self.images.shape, path)
+        self.tell(f"draws of every arm, and a picture of each: {self.measured / 'draws'}")
 
     def cells(self) -> Iterator[tuple[int, ImageArm, int]]:
         """Training, arm and T of every row."""
@@ -254,17 +260,26 @@ class ImageRun:
         return Estimate(numbers[0], numbers[1], "sampling")
 
     def finished(self) -> pd.DataFrame:
-        """The rows that are there, and whole.
+        """The rows that are there, and whole; what is missing is told.
 
         Raises:
             ValueError: if there are none.
         """
-        paths = [self._row_path(arm, repeat, steps) for repeat, arm, steps in self.cells()]
-        rows = [row for path in paths if (row := _row_in(path)) is not None]
+        found = {
+            f"{arm}, training {repeat}, T = {steps}": _row_in(self._row_path(arm, repeat, steps))
+            for repeat, arm, steps in self.cells()
+        }
+        rows = [row for row in found.values() if row is not None]
         if not rows:
             raise ValueError(
                 f"report needs rows that were measured; there are none in {self.measured}. Run the "
                 "same command with evaluate, or with no stage at all."
+            )
+        lost = [name for name, row in found.items() if row is None]
+        if lost:
+            self.tell(
+                f"{len(lost)} of {len(found)} rows are missing or damaged, {lost[0]} for one; the "
+                "same command with evaluate measures them."
             )
         return pd.DataFrame(rows)
 
@@ -274,7 +289,7 @@ class ImageRun:
         Raises:
             OSError: if the folder cannot be written.
         """
-        self.config.out.mkdir(parents=True, exist_ok=True)
+        options.make_folder(self.config.out)
         asked = {**asdict(self.config), "out": None}
         asked["path"] = None if self.config.path is None else str(self.config.path)
         write_atomically(

@@ -143,8 +143,8 @@ def read(folder: Path, step: int) -> Checkpoint:
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         before = [other for other in steps_in(folder) if other < step]
         cure = (
-            f"fit(..., resume='fallback') sets it aside and goes on from step {before[0]}; so does "
-            "a command once it is moved away."
+            f"resume='fallback' sets it aside and goes on from step {before[0]}, --resume fallback "
+            "in a command that has it; so does any command once it is moved away."
             if before
             else "There is none before it: move it away to train from the beginning."
         )
