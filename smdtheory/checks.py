@@ -67,7 +67,7 @@ def positive(name: str, value: Any, low: float = 0.0, high: float = math.inf) ->
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number; received {shown(value)}")
     if not (0 < value < math.inf and low <= value <= high) or value > sys.float_info.max:
-        within = f" and lie within {low:.0e}..{high:.0e}" if high < math.inf else ""
+        within = f" and lie within {low:g}..{high:g}" if high < math.inf else ""
         raise ValueError(f"{name} must be positive and finite{within}; received {shown(value)}")
     return float(value)
 
