@@ -282,7 +282,8 @@ def test_no_global_witness_against_all():
 
 def test_numbers_at_the_ends_of_their_ranges_compute():
     tiny = global_witness(5e-324, CHAIN)
-    assert tiny.copies == 1 and float(tiny.certificate.value) > 0
+    assert tiny.copies == 1
+    assert float(tiny.certificate.value) > 0
     vast = global_witness(1e12, CHAIN)
     assert float(vast.certificate.value - vast.certificate.error) > 1e12
     proof = witness(1e12, CHAIN, "full").certificate
