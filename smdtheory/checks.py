@@ -1,4 +1,4 @@
-"""What an argument must be, said once: an integer, a number, an array of real numbers, an object.
+"""What an argument must be, said once: a number, an array, an object, a function.
 
 Every message gives the rule, what was received, and the usual cure. This is the lowest room: it
 imports nothing of the package.
@@ -6,10 +6,11 @@ imports nothing of the package.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
@@ -67,7 +68,7 @@ def positive(name: str, value: Any, low: float = 0.0, high: float = math.inf) ->
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number; received {shown(value)}")
     if not (0 < value < math.inf and low <= value <= high) or value > sys.float_info.max:
-        within = f" and lie within {low:.0e}..{high:.0e}" if high < math.inf else ""
+        within = f" and lie within {low:g}..{high:g}" if high < math.inf else ""
         raise ValueError(f"{name} must be positive and finite{within}; received {shown(value)}")
     return float(value)
 
@@ -178,6 +179,45 @@ def instance(name: str, value: Any, kind: type[T], cure: str) -> T:
             f"{type(value).__name__}. {cure}"
         )
     return value
+
+
+def called(name: str, function: Callable[..., T], arguments: str, *values: Any) -> T:
+    """``function(*values)``, where the function is itself an argument.
+
+    Args:
+        name: of that argument.
+        function: it.
+        arguments: what it is called with, in words.
+        values: what it is called with.
+
+    Raises:
+        TypeError: if it cannot be called so. What is raised inside it goes through as it is.
+
+    Example:
+        >>> called("schedule", lambda T: 2 * T, "T", 10)
+        20
+    """
+    try:
+        return function(*values)
+    except TypeError as error:
+        trace = error.__traceback__
+        if trace is not None and trace.tb_next is not None and _takes(function, values):
+            raise
+        raise TypeError(
+            f"{name} must be a function, called as {name}({arguments}); received "
+            f"{shown(function)}: {error}"
+        ) from error
+
+
+def _takes(function: Any, values: tuple[Any, ...]) -> bool:
+    """Whether so many arguments fit; a module passes them on to its ``forward``."""
+    try:
+        inspect.signature(getattr(function, "forward", function)).bind(*values)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        return True
+    return True
 
 
 def broadcast(**shapes: torch.Size) -> torch.Size:

@@ -88,12 +88,14 @@ def whole(name: str, value: Any, low: int, high: int, example: str = "") -> int:
     return number
 
 
-def positive(name: str, value: Any, most: float = math.inf, cure: str = "") -> float:
-    """A positive, finite number, up to ``most``.
+def positive(
+    name: str, value: Any, most: float = math.inf, cure: str = "", *, least: float = 0.0
+) -> float:
+    """A positive, finite number, from ``least`` up to ``most``.
 
     Raises:
         TypeError: if it is no number; booleans are not.
-        ValueError: if it is not positive and finite, or above ``most``.
+        ValueError: if it is not positive and finite, or out of range.
 
     Example:
         >>> positive("std", 2)
@@ -102,8 +104,9 @@ def positive(name: str, value: Any, most: float = math.inf, cure: str = "") -> f
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real:
         raise TypeError(f"{name} must be a number; received {_shown(value)}")
-    if not 0 < value <= min(most, sys.float_info.max):
+    if not (0 < value <= min(most, sys.float_info.max) and value >= least):
         limit = "" if math.isinf(most) else f", up to {most:g}"
+        limit += f", at least {least:g}" if least else ""
         raise ValueError(
             f"{name} must be positive and finite{limit}; received {_shown(value)}."
             + (f" {cure}" if cure else "")

@@ -222,6 +222,8 @@ def test_every_family_has_the_cap_of_its_fixed_variance():
         (lambda: lattice_error(torch.eye(3), 2.0, "full"), ValueError, r"shape \(d, d\), d <= 2"),
         (lambda: lattice_error(torch.zeros(1, 1), 2.0, "full"), ValueError, "independent"),
         (lambda: lattice_error(torch.eye(1), 0.5, "full"), ValueError, "above 1"),
+        (lambda: lattice_error(torch.eye(1), 10**400, "full"), ValueError, r"up to 1e\+200"),
+        (lambda: worst_lattice(1e308, "full"), ValueError, r"up to 1e\+200"),
         (lambda: lattice_error(torch.eye(1), math.inf, "fixed_small"), ValueError, "finite"),
         (lambda: check_caps(10), ValueError, "count must be at least 50"),
         (lambda: check_caps(100, seed=-1), ValueError, "seed must be at least 0"),

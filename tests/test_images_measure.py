@@ -57,6 +57,7 @@ def test_bits_of_grey_levels():
     ("arguments", "error", "message"),
     [
         ({"images": torch.zeros(4, 2)}, ValueError, "N >= 8"),
+        ({"images": torch.zeros(16, 3)}, ValueError, "denoiser must have the dimension .* d = 3"),
         ({"images": torch.zeros(16, 2), "schedule": "cosine"}, TypeError, "schedule"),
     ],
 )

@@ -184,6 +184,11 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(tmp_path, arm):
     assert not found.denoiser.training
 
 
+def test_what_cannot_be_called_after_a_checkpoint_is_refused():
+    with pytest.raises(TypeError, match=r"called as after\(training\); received <built-in"):
+        run(after=len)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_checkpoint(tmp_path):
     with pytest.raises(DivergedError, match=r"(?s)loss of step 4 is nan.*step-00000002.json"):
         run(tmp_path, At(7, lambda: math.nan))

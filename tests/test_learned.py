@@ -417,6 +417,10 @@ def test_objectives_and_kinds_that_do_not_fit_are_refused():
         objectives.likelihood(small("fixed_small"), x_0, x_t, snr, generator)
     with pytest.raises(TypeError, match="must have one residual variance for each level"):
         calibrate(small("full"), presets.ring(3))
+    with pytest.raises(ValueError, match="data must have the dimension of the denoiser, d = 2"):
+        calibrate(small("level"), presets.line(3))
+    with pytest.raises(ValueError, match="mixture must .* batch dimensions"):
+        calibrate(small("level"), presets.ring(3).expand((2,)))
     with pytest.raises(ValueError, match="variance_kind must be one of"):
         GaussianDenoiser(2, "wide")
     with pytest.raises(ValueError, match="latents must be even"):

@@ -80,6 +80,7 @@ def test_bad_rows_are_named(rows, kind, message):
         ({"modes": [1]}, ValueError, "no neighbours"),
         ({"modes": []}, ValueError, "at least one"),
         ({"ratios": [0.0]}, ValueError, "ratios must be positive"),
+        ({"ratios": [5e-324]}, ValueError, "ratios must be .* at least 0.0001"),
         ({"ratios": [float("nan")]}, ValueError, "ratios must be positive"),
         ({"ratios": ["wide"]}, TypeError, "ratios must be a number"),
         ({"shape": "random"}, ValueError, "shape must be"),

@@ -410,6 +410,11 @@ CHAIN = Schedule.cosine(4)
         (lambda: rate(LINE, "karras", "full"), ValueError, "schedule must be one of cosine"),
         (lambda: rate(LINE, CHAIN, "full"), TypeError, "Schedule.cosine is such a function"),
         (lambda: rate(LINE, lambda steps: steps, "full"), TypeError, "must be a Schedule"),
+        (
+            lambda: rate(LINE, len, "full"),
+            TypeError,
+            r"called as schedule\(T\); received <built-in",
+        ),
         (lambda: rate(BATCHED, "cosine", "full"), ValueError, "batch dimensions"),
         (lambda: rate(HIGH, "cosine", "full"), ValueError, "Project the mixture"),
         (lambda: rate(LINE, "cosine", "full").steps(0), ValueError, "error must be positive"),

@@ -267,7 +267,7 @@ def test_the_bands_of_the_locally_best_hold_no_more_than_the_bound(tau, std):
             for mode in (-1.0, 1.0)
         )
         exact = trapezoid(held * np.exp(-0.5 * x**2), x) / np.sqrt(2 * np.pi)
-        bound = overall._band_mass(k, 1.0, std, tau)
+        bound = np.exp(overall._log_band_mass(k, 1.0, std, tau))
         assert exact <= bound <= 3 * exact
 
 
@@ -278,6 +278,17 @@ def test_no_global_witness_against_all():
         global_witness(1.0, CHAIN, "best")
     with pytest.raises(NoWitnessError, match="Take a larger one"):
         global_witness(1.0, CHAIN, 1e-60)
+
+
+def test_numbers_at_the_ends_of_their_ranges_compute():
+    tiny = global_witness(5e-324, CHAIN)
+    assert tiny.copies == 1
+    assert float(tiny.certificate.value) > 0
+    vast = global_witness(1e12, CHAIN)
+    assert float(vast.certificate.value - vast.certificate.error) > 1e12
+    proof = witness(1e12, CHAIN, "full").certificate
+    assert bool((proof.value - proof.error > 1e12)[1:].all())
+    assert float(locally_best_floor(1e20, 0.1, Schedule.cosine(1))) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -295,6 +306,7 @@ def test_no_global_witness_against_all():
         ((1.0, CHAIN, "full"), {"steps": [1, 2.5]}, TypeError, "t must be an integer"),
         ((1.0, CHAIN, "full"), {"steps": []}, ValueError, "received none"),
         ((1.0, CHAIN, "full"), {"steps": "last"}, ValueError, 'steps must be "all"'),
+        ((1e308, CHAIN, "full"), {}, ValueError, r"level must .* within 0\.\.1e\+12"),
         ((1.0, CHAIN, "full"), {"max_dim": 0}, ValueError, "max_dim must be at least 1"),
         ((1.0, CHAIN, "full"), {"max_dim": 1.5}, TypeError, "max_dim must be an integer"),
     ],
@@ -310,10 +322,13 @@ def test_bad_input(arguments, options, error, match):
         (lambda: global_witness(0.0, CHAIN), ValueError, "level must be positive"),
         (lambda: global_witness(1.0, CHAIN, "least"), ValueError, "variance must be a number"),
         (lambda: global_witness(1.0, CHAIN, math.nan), ValueError, "variance must be positive"),
+        (lambda: global_witness(1.0, CHAIN, 1e308), ValueError, r"variance .* 1e-60\.\.1e\+60"),
+        (lambda: locally_best_floor(1.0, 1e308, CHAIN), ValueError, r"std .* 1e-30\.\.1e\+30"),
         (lambda: locally_best_floor(0.0, 0.1, CHAIN), ValueError, "half must be positive"),
         (lambda: pair_error(2.0, 1.0), ValueError, "0 <= near < far"),
         (lambda: pair_error(math.nan, 1.0), ValueError, "near must not contain NaN"),
         (lambda: pair_error(0.5, 1.0, step=0.0), ValueError, "step must be positive"),
+        (lambda: pair_error(0.5, 1.0, step=5e-324), ValueError, r"step .* within 0\.0001\.\.1"),
         (lambda: remeasured(1, CHAIN, "full"), TypeError, "found must be a Witness"),
         (lambda: dimension_cap(0, CHAIN, "full"), ValueError, "dim must be at least 1"),
     ],

@@ -53,6 +53,7 @@ class Images:
     skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        instance("name", self.name, str, "Any word will do.")
         for part in ("train", "held_out"):
             labels = getattr(self, f"{part}_labels")
             _check_images(part, getattr(self, part), labels, self.bin_width is not None)

@@ -22,7 +22,7 @@ from smdtheory.checks import extremes, instance, integer, positive
 from smdtheory.estimate import Estimate
 from smdtheory.measure.local import seed_from
 from smdtheory.measure.sums import ALL, FIRST, strata
-from smdtheory.models.denoiser import Denoiser, model_law
+from smdtheory.models.denoiser import Denoiser, dim_of, model_law
 from smdtheory.models.training import noised
 from smdtheory.schedule import Schedule, bridge, check_schedule
 
@@ -52,7 +52,7 @@ def code_length(
 
     Raises:
         TypeError: if an argument is of the wrong kind.
-        ValueError: for fewer than 8 images.
+        ValueError: for fewer than 8 images, or of another dimension than the denoiser's.
 
     Example:
         >>> from smdtheory.models.oracle import ExactPosterior
@@ -70,6 +70,11 @@ def code_length(
         raise ValueError(
             f"images must be real numbers of shape (N, d) with N >= {REPLICATES}; received "
             f"{images.dtype} of shape {tuple(images.shape)}"
+        )
+    if dim_of(denoiser) not in (None, images.shape[1]):
+        raise ValueError(
+            f"denoiser must have the dimension of the images, d = {images.shape[1]}; received one "
+            f"of d = {dim_of(denoiser)}. Was it made for other images?"
         )
     extreme = extremes(images)
     if not all(map(math.isfinite, extreme)):

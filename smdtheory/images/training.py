@@ -24,7 +24,7 @@ from smdtheory.models.configuration import Data, Objective, Settings, configurat
 from smdtheory.models.denoiser import Denoiser
 from smdtheory.models.fit import check_denoiser, check_device
 from smdtheory.models.loop import Fit, complete
-from smdtheory.models.training import Training, check_loss
+from smdtheory.models.training import Training
 
 
 class ShardedTraining(Training):
@@ -107,7 +107,7 @@ class ShardedTraining(Training):
             self._seed(n, shard)
             batch = self.batch(self.settings.batch // self.shards)
             with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
-                loss = check_loss(self.objective(self.model, *batch)).float() / len(mine)
+                loss = self.loss(*batch).float() / len(mine)
             total[0] += loss.detach()
             loss.backward()  # type: ignore[no-untyped-call]
         value, step = self._mean(total).tolist()

@@ -15,7 +15,7 @@ from smdtheory.checks import instance, integer, shown
 from smdtheory.estimate import Estimate
 from smdtheory.measure.ladder import best_gaussian_errors
 from smdtheory.measure.step import Step, expectation
-from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.denoiser import Denoiser, dim_of
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.truth import rules
 from smdtheory.truth.curves import curves_of
@@ -208,8 +208,8 @@ def check_pair(mixture: Any, denoiser: Any) -> None:
             f"denoiser must be a smdtheory.models.Denoiser; received {type(denoiser).__name__}. "
             "Subclass it and define x0(x_t, snr_t)."
         )
-    own = getattr(denoiser, "dim", getattr(getattr(denoiser, "mixture", None), "dim", mixture.dim))
-    if own != mixture.dim:
+    own = dim_of(denoiser)
+    if own not in (None, mixture.dim):
         raise ValueError(
             f"denoiser and mixture must have the same dimension; received d = {own} and "
             f"d = {mixture.dim}. Was the denoiser made for another mixture?"

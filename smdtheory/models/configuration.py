@@ -81,11 +81,7 @@ def configuration_of(
             "objective must be a function of (denoiser, x_0, x_t, snr_t, generator); "
             f"received {shown(objective)}"
         )
-    if not (isinstance(data, GaussianMixture) or callable(data)):
-        raise TypeError(
-            "data must be a GaussianMixture or a function of (count, generator); "
-            f"received {shown(data)}"
-        )
+    check_data(data)
     return {
         "objective": _name(objective),
         "data": _fingerprint(data) if isinstance(data, GaussianMixture) else _name(data),
@@ -94,6 +90,28 @@ def configuration_of(
         "denoiser": type(denoiser).__qualname__,
         **shapes_of(denoiser),
     }
+
+
+def check_data(data: Any) -> Data:
+    """Where x_0 comes from.
+
+    Raises:
+        TypeError: if it is neither a mixture nor a function.
+        ValueError: if it is a mixture with batch dimensions.
+
+    Example:
+        >>> check_data(GaussianMixture([1.0], [[0.5]], 0.1))
+        GaussianMixture(components=1, dim=1)
+    """
+    if isinstance(data, GaussianMixture):
+        return check_mixture(data)
+    if not callable(data):
+        raise TypeError(
+            "data must be a GaussianMixture or a function of (count, generator); "
+            f"received {shown(data)}"
+        )
+    function: Data = data
+    return function
 
 
 def shapes_of(denoiser: Denoiser) -> dict[str, str]:
@@ -125,7 +143,7 @@ def _name(function: object) -> str:
 
 def _fingerprint(mixture: GaussianMixture) -> str:
     """The mixture in words, and the SHA-256 of its parameters."""
-    spectral, content = check_mixture(mixture).spectral, hashlib.sha256()
+    spectral, content = mixture.spectral, hashlib.sha256()
     for values in (
         mixture.logits,
         mixture.means,

@@ -100,6 +100,21 @@ class Denoiser(torch.nn.Module):
         return model_law(self, x_t, snr_t, snr_s).sample(generator=generator)
 
 
+def dim_of(denoiser: Denoiser) -> int | None:
+    """d, where a denoiser says: its own ``dim``, or that of the mixture it is made from.
+
+    Example:
+        >>> from smdtheory.models.oracle import ExactPosterior
+        >>> from smdtheory.truth import presets
+        >>> dim_of(ExactPosterior(presets.ring(4))), dim_of(Denoiser())
+        (2, None)
+    """
+    dim: int | None = getattr(
+        denoiser, "dim", getattr(getattr(denoiser, "mixture", None), "dim", None)
+    )
+    return dim
+
+
 def through_bridge(law: GaussianMixture, x_t: Tensor, step: Bridge) -> GaussianMixture:
     """From the law of x_0 given x_t to that of x_s given x_t (docs/theory.md §2).
 

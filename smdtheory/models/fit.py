@@ -215,7 +215,7 @@ def check_device(device: Any) -> torch.device:
     """
     try:
         found = torch.empty(0, device=device).device  # names the card where "cuda" does not
-    except (RuntimeError, TypeError, AssertionError) as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(f"device must be one that is there; received {shown(device)}") from error
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be a CPU or CUDA device; received {shown(device)}")

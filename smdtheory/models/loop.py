@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from smdtheory.checks import integer, shown
+from smdtheory.checks import called, integer, shown
 from smdtheory.models import checkpoint
 from smdtheory.models.checkpoint import Checkpoint, Configuration
 from smdtheory.models.denoiser import Denoiser
@@ -94,7 +94,7 @@ def complete(
         if writes and where is not None:
             checkpoint.save(where, Checkpoint(done, seconds, configuration, tensors))
         if writes and after is not None:
-            after(training)
+            called("after", after, "training", training)
 
     try:
         seconds = _run(training, keep, every, seconds, progress, where)

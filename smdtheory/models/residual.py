@@ -16,12 +16,11 @@ import math
 import torch
 from torch import Tensor
 
-from smdtheory.checks import integer, shown
-from smdtheory.models.configuration import Data, check_range
+from smdtheory.checks import integer
+from smdtheory.models.configuration import Data, check_data, check_range
 from smdtheory.models.learned import LEVELS, LearnedDenoiser, LevelCurve
 from smdtheory.models.soft_mixture import soft_log_likelihood
-from smdtheory.models.training import DivergedError
-from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.models.training import DivergedError, drawn
 
 ROUNDS = 60
 """Iterations of the quasi-Newton search: far more than the 64 knots need."""
@@ -52,7 +51,8 @@ def calibrate(
 
     Raises:
         TypeError: if the denoiser has no such variance, or an argument is of the wrong kind.
-        ValueError: for fewer than 1024 samples, or levels out of range or order.
+        ValueError: for fewer than 1024 samples, levels out of range or order, or data of another
+            dimension than the denoiser's.
         DivergedError: if the fit is not finite; the denoiser is left as it was.
 
     Example:
@@ -71,12 +71,7 @@ def calibrate(
             f"{type(denoiser).__name__}. Its covariance is learned, or fixed: nothing to calibrate."
         )
     count, seed = integer("samples", samples, low=1024), integer("seed", seed, low=0)
-    if not callable(data) and not isinstance(data, GaussianMixture):
-        raise TypeError(
-            "data must be a GaussianMixture, or a function of a count and a generator; received "
-            f"{shown(data)}"
-        )
-    level, square = _squares(denoiser, data, log_snr, count, seed)
+    level, square = _squares(denoiser, check_data(data), log_snr, count, seed)
     values = torch.zeros(len(curve.log_values), dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS([values], max_iter=ROUNDS, line_search_fn="strong_wolfe")
     below, share = LevelCurve.place(level)
@@ -112,10 +107,7 @@ def _squares(
         least, most = check_range(log_snr)
         low, high = max(low, least + shift), min(high, most + shift)
     level = low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    if isinstance(data, GaussianMixture):
-        x_0 = data.sample(count, generator=generator)
-    else:
-        x_0 = data(count, generator).detach().cpu().double()
+    x_0 = drawn(data, count, generator, denoiser.dim).cpu().double()
     snr = level.exp() / denoiser.data_variance.cpu()
     noise = torch.randn(x_0.shape, dtype=torch.float64, generator=generator)
     signal, spread = (1 / (1 + 1 / snr)).sqrt(), (1 / (1 + snr)).sqrt()

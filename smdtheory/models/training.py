@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import instance, real_tensor
+from smdtheory.checks import called, instance, real_tensor
 from smdtheory.files import digest
 from smdtheory.models.configuration import Data, Objective, Settings
-from smdtheory.models.denoiser import Denoiser
+from smdtheory.models.denoiser import Denoiser, dim_of
 from smdtheory.truth.mixture import GaussianMixture
 
 
@@ -89,6 +89,38 @@ def noised(x_0: Tensor, snr_t: Tensor, generator: torch.Generator) -> Tensor:
     return (signal.unsqueeze(-1) * x_0 + rest.unsqueeze(-1) * noise).to(x_0.dtype)
 
 
+def drawn(data: Data, count: int, generator: torch.Generator, dim: int | None) -> Tensor:
+    """x_0 (count, d), where the data have it.
+
+    Args:
+        data: a mixture, or a function.
+        count: how many.
+        generator: source of randomness.
+        dim: d, if it is known.
+
+    Raises:
+        TypeError: if the function cannot be called, or returns no real numbers.
+        ValueError: if they are of another shape, or not finite.
+
+    Example:
+        >>> drawn(lambda count, generator: torch.zeros(count, 2), 3, torch.Generator(), 2).shape
+        torch.Size([3, 2])
+    """
+    if isinstance(data, GaussianMixture):
+        x_0 = data.sample(count, generator=generator)
+    else:
+        found = called("data", data, "count, generator", count, generator)
+        cure = "data(count, generator) gives x_0 of shape (count, d)."
+        x_0 = real_tensor("data", instance("data", found, Tensor, cure))
+    if x_0.ndim != 2 or len(x_0) != count or x_0.shape[1] == 0:
+        raise ValueError(f"data must have shape ({count}, d); received {tuple(x_0.shape)}")
+    if dim not in (None, x_0.shape[1]):
+        raise ValueError(
+            f"data must have the dimension of the denoiser, d = {dim}; received {tuple(x_0.shape)}"
+        )
+    return x_0.detach()
+
+
 class Training:
     """All that changes from step to step: the model, its average, the optimiser, the losses.
 
@@ -151,7 +183,7 @@ class Training:
     def differentiate(self, n: int) -> tuple[float, float]:
         """The loss of step n, and the norm of its gradient, which is then clipped."""
         self._seed(n)
-        loss = check_loss(self.objective(self.model, *self.batch(self.settings.batch)))
+        loss = self.loss(*self.batch(self.settings.batch))
         value = float(loss.detach())
         if not math.isfinite(value):
             return value, math.nan
@@ -159,9 +191,15 @@ class Training:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         return value, float(norm)
 
+    def loss(self, *batch: Any) -> Tensor:
+        """The objective on a batch, a scalar with a gradient."""
+        arguments = "denoiser, x_0, x_t, snr_t, generator"
+        return check_loss(called("objective", self.objective, arguments, self.model, *batch))
+
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
         """What an objective is given besides the denoiser: x_0, x_t, γ_t, and the generator."""
-        x_0 = self._draw(count)
+        x_0 = drawn(self.data, count, self.generator, dim_of(self.model))
+        x_0 = x_0.to(self.device, torch.float32)
         snr_t = levels(count, self.settings.log_snr, self.generator)
         return x_0, noised(x_0, snr_t, self.generator), snr_t, self.generator
 
@@ -203,17 +241,6 @@ class Training:
             sources.append(torch.cuda.default_generators[self.device.index])
         for stream, source in enumerate(sources):
             source.manual_seed(int(digest([self.settings.seed, *n, stream])[:15], 16))
-
-    def _draw(self, count: int) -> Tensor:
-        if isinstance(self.data, GaussianMixture):
-            x_0 = self.data.sample(count, generator=self.generator)
-        else:
-            drawn = self.data(count, self.generator)
-            cure = "data(count, generator) gives x_0 of shape (count, d)."
-            x_0 = real_tensor("data", instance("data", drawn, Tensor, cure))
-            if x_0.ndim != 2 or len(x_0) != count or x_0.shape[1] == 0:
-                raise ValueError(f"data must have shape ({count}, d); received {tuple(x_0.shape)}")
-        return x_0.detach().to(self.device, torch.float32)
 
     @torch.no_grad()
     def _update_average(self, weight: float) -> None:

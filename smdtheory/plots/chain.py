@@ -259,7 +259,7 @@ def mmse_staircase(
         'γ · mmse(γ), area in nats'
     """
     if not isinstance(scale, str) or scale not in ("log", "linear"):
-        raise ValueError(f"scale must be 'log' or 'linear'; received {scale!r}")
+        raise ValueError(f"scale must be 'log' or 'linear'; received {scale!r:.60}")
     x = numbers("gamma", gamma, ("n",))
     curve = numbers("mmse", mmse, x.shape)
     levels = checked_snr(snr)

@@ -111,7 +111,9 @@ def error_against_steps(
         'log'
     """
     if not isinstance(quantity, str) or quantity not in QUANTITIES:
-        raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; received {quantity!r}")
+        raise ValueError(
+            f"quantity must be one of {', '.join(QUANTITIES)}; received {quantity!r:.60}"
+        )
     arms = checked_rows(rows, ("arm", "steps", quantity, f"{quantity}_error"))
     fig, (ax,) = canvas(width, (0.45 if width >= 5 else 0.72) * width)
     steps_axis(ax, arms)

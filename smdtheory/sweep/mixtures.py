@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from smdtheory.checks import shown
 from smdtheory.sweep.spec import DEFAULT_SEPARATION, DEFAULT_STD, RING_RADIUS, MixtureSpec
 from smdtheory.truth import presets
 from smdtheory.truth.mixture import GaussianMixture
@@ -62,7 +63,7 @@ def describe(mixture: GaussianMixture) -> MixtureSpec:
         'custom'
     """
     if not isinstance(mixture, GaussianMixture):
-        raise TypeError(f"mixture must be a GaussianMixture or a path; received {mixture!r}")
+        raise TypeError(f"mixture must be a GaussianMixture or a path; received {shown(mixture)}")
     if mixture.batch_shape:
         raise ValueError(
             "a sweep takes one mixture at a time; received a batch of shape "

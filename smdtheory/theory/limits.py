@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import shown
-from smdtheory.schedule import SCHEDULES, Schedule, ScheduleName
+from smdtheory.checks import called, shown
+from smdtheory.schedule import SCHEDULES, Schedule, ScheduleName, check_schedule
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def maker_of(schedule: Any) -> Callable[[int], Schedule]:
     """The function that makes the schedule of T steps, from its name or from itself.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for anything else; and, when it is called, for a function that takes no T or
+            makes no schedule.
         ValueError: for another name.
 
     Example:
@@ -103,5 +104,4 @@ def maker_of(schedule: Any) -> Callable[[int], Schedule]:
             "schedule must be a name or a function that makes the schedule of T steps; received "
             f"{shown(schedule)}. Schedule.cosine is such a function, Schedule.cosine(100) is not."
         )
-    make: Callable[[int], Schedule] = schedule
-    return make
+    return lambda steps: check_schedule(called("schedule", schedule, "T", steps))

@@ -159,7 +159,7 @@ def rate(
         )
     if isinstance(schedule, str):
         return _integrated(curves_of(q), limit_of(schedule), name)
-    return _extrapolated(q, maker_of(schedule), name)
+    return _extrapolated(q, schedule, name)
 
 
 def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
@@ -186,19 +186,20 @@ def _integrated(curves: Curves, limit: Limit, family: Family) -> Rate:
     return Rate(family, term.order, curves.estimate(value + beyond, error + ROUNDING * value[0]))
 
 
-def _extrapolated(q: GaussianMixture, make: Callable[[int], Schedule], family: Family) -> Rate:
+def _extrapolated(q: GaussianMixture, schedule: Callable[[int], Schedule], family: Family) -> Rate:
     """lim T^p Σ_t of the leading terms, as T doubles twice, less the term in 1/T."""
+    make = maker_of(schedule)
     curves, scaled, order, noise = curves_of(q), [], 1, torch.zeros(())
     for length in LONG:
-        order, value, error = chain_terms(curves, check_schedule(make(length)), family)
+        order, value, error = chain_terms(curves, make(length), family)
         scaled.append(length**order * value.sum(-1))
         noise = length**order * error.sum()
     before, after = 2 * scaled[1] - scaled[0], 2 * scaled[2] - scaled[1]
     drift = (after - before).abs().amax()
     if not float(drift) <= DRIFT * float(after.abs().amax()):
         raise ValueError(
-            f"schedule must have a limit of T^{order} ΣM; received {shown(make)}, for which it is "
-            f"{[float(s.mean()) for s in scaled]} at T = {LONG}. T β_t must converge at each t/T: "
-            "a chain whose first or last SNR is fixed does not."
+            f"schedule must have a limit of T^{order} ΣM; received {shown(schedule)}, for which it "
+            f"is {[float(s.mean()) for s in scaled]} at T = {LONG}. T β_t must converge at each "
+            "t/T: a chain whose first or last SNR is fixed does not."
         )
     return Rate(family, order, curves.estimate(after, drift + noise))

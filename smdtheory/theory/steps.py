@@ -207,4 +207,7 @@ def _estimated(
         law = rate(mixture, schedule, family)
     except ValueError as reason:
         return None, f"No estimate: {reason}"
-    return max(1, math.ceil(law.steps(error))), ""
+    steps = law.steps(error)
+    if math.isinf(steps):
+        return None, f"No estimate: float64 holds no T at which the leading term is {error:g}."
+    return max(1, math.ceil(steps)), ""

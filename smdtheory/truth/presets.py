@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from smdtheory.checks import integer, positive
+from smdtheory.checks import integer
 from smdtheory.truth.mixture import GaussianMixture
-from smdtheory.truth.validate import SCALE_RANGE
+from smdtheory.truth.validate import check_length
 
 
 def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixture:
@@ -33,7 +33,7 @@ def ring(modes: int, radius: float = 2**0.5, std: float = 0.1) -> GaussianMixtur
     """
     count = _count("modes", modes)
     angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
-    means = _size("radius", radius) * torch.stack([angle.cos(), angle.sin()], -1)
+    means = check_length("radius", radius) * torch.stack([angle.cos(), angle.sin()], -1)
     return _equal(means, std)
 
 
@@ -60,7 +60,7 @@ def grid(side: int, spacing: float = 2.0, std: float = 0.25) -> GaussianMixture:
     """
     count = _count("side", side)
     ticks = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
-    return _equal(_size("spacing", spacing) * torch.cartesian_prod(ticks, ticks), std)
+    return _equal(check_length("spacing", spacing) * torch.cartesian_prod(ticks, ticks), std)
 
 
 def line(modes: int, separation: float = 2.0, std: float = 0.25) -> GaussianMixture:
@@ -84,7 +84,7 @@ def line(modes: int, separation: float = 2.0, std: float = 0.25) -> GaussianMixt
     """
     count = _count("modes", modes)
     ticks = torch.arange(count, dtype=torch.float64) - (count - 1) / 2
-    return _equal(_size("separation", separation) * ticks.unsqueeze(-1), std)
+    return _equal(check_length("separation", separation) * ticks.unsqueeze(-1), std)
 
 
 def random(
@@ -119,7 +119,7 @@ def random(
         GaussianMixture(components=6, dim=3)
     """
     count, d = _count("modes", modes), _count("dim", dim)
-    width, scale = _size("std", std), _size("separation", separation)
+    width, scale = check_length("std", std), check_length("separation", separation)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -138,13 +138,8 @@ def random(
 def _equal(means: torch.Tensor, std: float) -> GaussianMixture:
     count = len(means)
     weights = torch.full((count,), 1 / count, dtype=torch.float64)
-    return GaussianMixture(weights, means, _size("std", std) ** 2)
+    return GaussianMixture(weights, means, check_length("std", std) ** 2)
 
 
 def _count(name: str, value: Any) -> int:
     return integer(name, value, low=1)
-
-
-def _size(name: str, value: Any) -> float:
-    low, high = SCALE_RANGE
-    return positive(name, value, low**0.5, high**0.5)

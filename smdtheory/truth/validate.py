@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smdtheory.checks import broadcast, extremes, instance, real_tensor, shown
+from smdtheory.checks import broadcast, extremes, instance, positive, real_tensor, shown
 from smdtheory.truth.spectral import SpectralCovariance
 
 WEIGHT_TOLERANCE = 1e-6
@@ -28,6 +28,21 @@ U Uᵀx, whose rounding is relative to the square root of the largest eigenvalue
 
 SCALE_RANGE = (1e-60, 1e60)
 """Range of variances and squared distances: products of two stay far from under- and overflow."""
+
+
+def check_length(name: str, value: Any) -> float:
+    """A positive number whose square is within :data:`SCALE_RANGE`.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is out of range.
+
+    Example:
+        >>> check_length("std", 0.1)
+        0.1
+    """
+    low, high = SCALE_RANGE
+    return positive(name, value, low**0.5, high**0.5)
 
 
 def check_points(name: str, x: Any, means: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ PhaseShape = Literal["ring", "grid", "line"]
 MODES = (2, 4, 8, 16)
 RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
-MOST_RATIO = 1e4
-"""Beyond this, modes are points."""
+LEAST_RATIO, MOST_RATIO = 1e-4, 1e4
+"""Below, the modes are one; beyond, they are points."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class PhaseConfig:
         put("error", options.positive("error", self.error))
         options.choices("shape", (self.shape,), get_args(PhaseShape))
         ratios = options.several("ratios", self.ratios)
-        put("ratios", tuple(sorted({options.positive("ratios", r, MOST_RATIO) for r in ratios})))
+        found = {options.positive("ratios", r, MOST_RATIO, least=LEAST_RATIO) for r in ratios}
+        put("ratios", tuple(sorted(found)))
         sweep = SweepConfig(
             modes=self.modes,
             shape=self.shape,

@@ -44,6 +44,9 @@ NODES = {1: 0.05, 2: 0.18}
 COARSER = 1.4
 """The rule to compare with, and to search with, has steps longer by this factor."""
 
+MOST_RATIO = 1e200
+"""The largest finite γ_s/γ_t: squares of points of the lattice stay in range."""
+
 SPACINGS = 1.0, 6.0
 """Range of the search for the spacing, in units of 1/√γ_t."""
 
@@ -53,8 +56,8 @@ def lattice_error(basis: Tensor, ratio: float, family: Family | str) -> Estimate
 
     Args:
         basis: rows that span it, (d, d) with d <= 2, in units of 1/√γ_t.
-        ratio: r > 1; infinite for h(√r B) = 0 and G less (d/2) log r, the shortfall with its sign
-            turned.
+        ratio: r > 1, up to :data:`MOST_RATIO`; infinite for h(√r B) = 0 and G less (d/2) log r,
+            the shortfall with its sign turned.
         family: any but ``fixed_large``, whose error is no function of r alone.
 
     Returns:
@@ -62,8 +65,8 @@ def lattice_error(basis: Tensor, ratio: float, family: Family | str) -> Estimate
 
     Raises:
         TypeError: for arguments of the wrong kind.
-        ValueError: for r <= 1, a basis of another shape or rank, ``fixed_large`` or an unknown
-            family, and infinite r with ``fixed_small``.
+        ValueError: for r out of range, a basis of another shape or rank, ``fixed_large`` or an
+            unknown family, and infinite r with ``fixed_small``.
 
     Example:
         >>> lattice_error(3.8 * torch.eye(1).double(), 2.0, "isotropic")
@@ -77,8 +80,12 @@ def lattice_error(basis: Tensor, ratio: float, family: Family | str) -> Estimate
             "basis must have linearly independent rows, in units of 1/√γ_t; received "
             f"{shown(basis)}"
         )
-    if not (isinstance(ratio, int | float) and ratio > 1) or isinstance(ratio, bool):
-        raise ValueError(f"ratio must be a number above 1, γ_s/γ_t; received {shown(ratio)}")
+    known = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+    if not (known and (1 < ratio <= MOST_RATIO or ratio == math.inf)):
+        raise ValueError(
+            f"ratio must be a number above 1, γ_s/γ_t, up to {MOST_RATIO:g} or infinite; received "
+            f"{shown(ratio)}"
+        )
     if math.isinf(ratio) and name == "fixed_small":
         raise ValueError(
             f"ratio must be finite for fixed_small, whose G grows like r; received {shown(ratio)}"

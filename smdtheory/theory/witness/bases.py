@@ -78,8 +78,8 @@ def two_modes(level: float, schedule: Schedule) -> Witness:
     variance = math.exp(2 * (start - target)) / snr
     half = 0.5 * DISTANCE * math.sqrt(variance + 1 / snr)
     base = GaussianMixture([0.5, 0.5], [[-half], [half]], variance)
-    value = copies * pair_floor(DISTANCE, variance * snr).reshape(1)
-    error = ROUNDING * (value + 4 * copies)
+    value = float(copies) * pair_floor(DISTANCE, variance * snr).reshape(1)
+    error = ROUNDING * (value + 4.0 * copies)
     return Witness(
         base,
         copies,
@@ -130,7 +130,7 @@ def pairs(level: float, schedule: Schedule, asked: list[int]) -> Witness:
     return Witness(
         base,
         copies,
-        along_chain(schedule.steps, asked, copies * value, copies * error),
+        along_chain(schedule.steps, asked, float(copies) * value, float(copies) * error),
         "Pairs of thin modes at the scales that the chain passes, far from one another: integrals "
         "in one variable with a proved error, for the family full, and so for every family.",
     )
@@ -165,7 +165,7 @@ def one_gaussian(level: float, schedule: Schedule, family: Family, asked: list[i
     return Witness(
         base,
         copies,
-        along_chain(schedule.steps, asked, copies * value, copies * error),
+        along_chain(schedule.steps, asked, float(copies) * value, float(copies) * error),
         f"One Gaussian with a thin and a wide axis, in closed form: {family} errs without a second "
         "mode.",
     )

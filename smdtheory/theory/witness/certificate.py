@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from smdtheory.checks import positive
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.truth.mixture import GaussianMixture
 from smdtheory.truth.validate import SCALE_RANGE
 
 LEAST_VARIANCE = SCALE_RANGE[0]
 """The thinnest component that a mixture may have."""
+
+MOST_NATS = 1e12
+"""The highest level: more copies than reach it are no whole number in float64."""
 
 SURPLUS = 1e-6
 """Amount, relative and absolute, by which a certificate that may be chosen passes N."""
@@ -47,6 +52,20 @@ class Witness:
         return self.base.dim * self.copies
 
 
+def check_level(level: Any) -> float:
+    """N, in nats.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not positive, or above :data:`MOST_NATS`.
+
+    Example:
+        >>> check_level(10)
+        10.0
+    """
+    return positive("level", level, high=MOST_NATS)
+
+
 def copies_needed(level: float, least: float) -> int:
     """The number of copies that carry a certified ``least`` above ``level``.
 
@@ -63,10 +82,7 @@ def copies_needed(level: float, least: float) -> int:
             "number of copies passes N. Two neighbouring levels of the schedule are nearly equal "
             "there; ask for other t, or use fewer steps."
         )
-    count = math.floor(level / least) + 1
-    while count * least * (1 - ROUNDING) <= level:
-        count += 1
-    return count
+    return math.floor(level / (least * (1 - 2 * ROUNDING))) + 1
 
 
 def along_chain(steps: int, asked: list[int], value: Tensor, error: Tensor) -> Estimate:

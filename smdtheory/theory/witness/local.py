@@ -16,14 +16,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from smdtheory.checks import instance, integer, is_list, positive, shown
+from smdtheory.checks import instance, integer, is_list, shown
 from smdtheory.estimate import Estimate
 from smdtheory.families import Family, check_family
 from smdtheory.measure import best_gaussian_errors
 from smdtheory.schedule import Schedule, check_schedule
 from smdtheory.theory.bounds import first_order_cap, second_order_cap
 from smdtheory.theory.witness.bases import one_gaussian, pairs, two_modes
-from smdtheory.theory.witness.certificate import NoWitnessError, Witness
+from smdtheory.theory.witness.certificate import NoWitnessError, Witness, check_level
 
 
 def witness(
@@ -40,7 +40,7 @@ def witness(
     first, then the dimension and the mixture.
 
     Args:
-        level: N > 0, in nats.
+        level: N > 0, in nats; at most 1e12.
         schedule: the forward chain, T steps.
         family: one of :data:`smdtheory.families.FAMILIES`.
         steps: the t asked for: "all", one, or several.
@@ -54,7 +54,7 @@ def witness(
         NoWitnessError: if the caps exclude one in ``max_dim`` dimensions, or if the one found needs
             more of them; the message says which, and the cap.
         TypeError: for arguments of the wrong kind.
-        ValueError: for N <= 0, an unknown family, or t out of range.
+        ValueError: for N out of range, an unknown family, or t out of range.
 
     Example:
         >>> chain = Schedule.cosine(10)
@@ -63,7 +63,7 @@ def witness(
         >>> witness(1.0, chain, "isotropic").dim
         42
     """
-    floor, chain, name = positive("level", level), check_schedule(schedule), check_family(family)
+    floor, chain, name = check_level(level), check_schedule(schedule), check_family(family)
     asked = _asked(steps, chain)
     most = None if max_dim is None else integer("max_dim", max_dim, low=1)
     if most is not None:

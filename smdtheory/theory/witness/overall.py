@@ -20,8 +20,15 @@ import torch
 from smdtheory.checks import positive, shown
 from smdtheory.estimate import ROUNDING, Estimate
 from smdtheory.schedule import Schedule, check_schedule
-from smdtheory.theory.witness.certificate import LEAST_VARIANCE, SURPLUS, NoWitnessError, Witness
+from smdtheory.theory.witness.certificate import (
+    LEAST_VARIANCE,
+    SURPLUS,
+    NoWitnessError,
+    Witness,
+    check_level,
+)
 from smdtheory.truth.mixture import GaussianMixture
+from smdtheory.truth.validate import SCALE_RANGE, check_length
 
 BAND = 3.5
 """k: a band of k σ around each mode holds all but 5e-4 of the data."""
@@ -38,7 +45,7 @@ def global_witness(
     """A mixture with E = KL(q_0 ‖ p_0) > N (docs/theory.md §6.13).
 
     Args:
-        level: N > 0, in nats.
+        level: N > 0, in nats; at most 1e12.
         schedule: the forward chain.
         variance: the last variance σ_1² of the denoisers that it holds for: a number, "beta" for
             β_1, with any means and any earlier steps, a soft mixture's too; "best" for the
@@ -52,14 +59,14 @@ def global_witness(
         NoWitnessError: for "any", whose infimum is 0; for "best" with T > 1; and where modes would
             have to be thinner than a mixture allows.
         TypeError: for arguments of the wrong kind.
-        ValueError: unless N and σ_1² are positive and finite, or for another word.
+        ValueError: if N or σ_1² is out of range, or for another word.
 
     Example:
         >>> found = global_witness(10.0, Schedule.cosine(3))
         >>> found.copies, found.certificate
         (1, 10.0000... ± ... (bound))
     """
-    floor, chain = positive("level", level), check_schedule(schedule)
+    floor, chain = check_level(level), check_schedule(schedule)
     if isinstance(variance, str):
         if variance == "any":
             raise NoWitnessError(
@@ -74,7 +81,7 @@ def global_witness(
                 'variance must be a number, "beta", "best" or "any"; received ' + shown(variance)
             )
         return _fixed(floor, float(chain.betas[1]))
-    return _fixed(floor, positive("variance", variance))
+    return _fixed(floor, positive("variance", variance, *SCALE_RANGE))
 
 
 def locally_best_floor(half: float, std: float, schedule: Schedule) -> Estimate:
@@ -93,15 +100,15 @@ def locally_best_floor(half: float, std: float, schedule: Schedule) -> Estimate:
     Raises:
         NoWitnessError: if T > 1.
         TypeError: for arguments of the wrong kind.
-        ValueError: unless a and σ are positive and finite.
+        ValueError: unless a² and σ² are within the range of a mixture's variances.
 
     Example:
         >>> locally_best_floor(1.0, 1e-4, Schedule.cosine(1))
         7.6627809... ± ... (bound)
     """
-    a, sigma = positive("half", half), positive("std", std)
+    a, sigma = check_length("half", half), check_length("std", std)
     tau = _only_step(check_schedule(schedule))
-    return _known(max(_kl(k, _band_mass(k, a, sigma, tau)) for k in BANDS))
+    return _known(max(_kl(k, _log_band_mass(k, a, sigma, tau)) for k in BANDS))
 
 
 def _fixed(level: float, variance: float) -> Witness:
@@ -113,7 +120,7 @@ def _fixed(level: float, variance: float) -> Witness:
             f"No witness with variances of {LEAST_VARIANCE:g} or more: the last variance "
             f"{variance:g} is as small as that. Take a larger one."
         )
-    copies = math.ceil(level * (1 + SURPLUS) / reach)
+    copies = max(1, math.ceil(level * (1 + SURPLUS) / reach))
     target = level * (1 + SURPLUS) / copies + SURPLUS
     thin = variance * math.exp(-2 * (target + lost))
     half = math.sqrt(variance)
@@ -130,21 +137,21 @@ def _locally_best(level: float, schedule: Schedule) -> Witness:
     tau = _only_step(schedule)
     half = tau / math.sqrt(1 + tau)
     inside = math.erf(BAND / math.sqrt(2))
-    unit = _band_mass(BAND, half, 1.0, tau, thick=0.0)  # the mass for each unit of σ, σ → 0
-    reach = -inside * math.log(unit * math.sqrt(LEAST_VARIANCE)) - math.log(2)
+    unit = _log_band_mass(BAND, half, 1.0, tau, thick=0.0)  # for each unit of σ, σ → 0
+    reach = -inside * (unit + 0.5 * math.log(LEAST_VARIANCE)) - math.log(2)
     if reach <= 0:
         raise NoWitnessError(
             f"No witness with variances of {LEAST_VARIANCE:g} or more at γ_1 = {1 / tau:g}: x_1 is "
             "as sharp as that. Use a schedule with a smaller γ_1."
         )
-    copies = math.ceil(level * (1 + SURPLUS) / reach)
+    copies = max(1, math.ceil(level * (1 + SURPLUS) / reach))
     target = level * (1 + SURPLUS) / copies + SURPLUS + _entropy(inside)
-    std = math.exp(-target / inside) / unit
+    std = math.exp(-target / inside - unit)
     std /= 1 + std**2 / tau
     return Witness(
         GaussianMixture([0.5, 0.5], [[-half], [half]], std**2),
         copies,
-        _known(copies * _kl(BAND, _band_mass(BAND, half, std, tau))),
+        _known(copies * _kl(BAND, _log_band_mass(BAND, half, std, tau))),
         "Data processing on narrow bands around two thin modes, for the best full Gaussian: closed "
         "form.",
     )
@@ -161,21 +168,23 @@ def _only_step(schedule: Schedule) -> float:
     return float(1 / schedule.snr[1])
 
 
-def _band_mass(k: float, half: float, std: float, tau: float, thick: float | None = None) -> float:
-    """A bound on p_0(A), A the two bands of half-width k σ: |A| E (2π C(x_1))^(−½)."""
+def _log_band_mass(
+    k: float, half: float, std: float, tau: float, thick: float | None = None
+) -> float:
+    """The log of a bound on p_0(A), A the two bands of half-width k σ: |A| E (2π C(x_1))^(−½)."""
     u = std**2 / tau if thick is None else thick
     width = tau * (1 + u)
-    spread = math.exp(half**2 * (1 + tau) / (2 * width**2))  # E cosh(L/2), x_1 ~ N(0, 1)
-    return 4 * k * std * (1 + u) / (math.sqrt(2 * math.pi) * half) * spread
+    spread = half**2 * (1 + tau) / (2 * width**2)  # log E cosh(L/2), x_1 ~ N(0, 1)
+    return math.log(4 * k * std * (1 + u) / (math.sqrt(2 * math.pi) * half)) + spread
 
 
-def _kl(k: float, mass: float) -> float:
+def _kl(k: float, log_mass: float) -> float:
     """kl(q_0(A) ‖ p_0(A)) from below, 0 where p_0(A) may exceed q_0(A)."""
-    inside = math.erf(k / math.sqrt(2))
-    if mass >= inside:
+    inside, outside = math.erf(k / math.sqrt(2)), math.erfc(k / math.sqrt(2))
+    if log_mass >= math.log(inside):
         return 0.0
-    outside = math.erfc(k / math.sqrt(2))
-    return inside * math.log(inside / mass) + outside * (math.log(outside) - math.log1p(-mass))
+    rest = math.log1p(-math.exp(log_mass))
+    return inside * (math.log(inside) - log_mass) + outside * (math.log(outside) - rest)
 
 
 def _entropy(inside: float) -> float:

@@ -27,6 +27,9 @@ REACH = 10.0
 STEP = 0.02
 """Its step: the bound on its error is below 2e-16 for distances up to :data:`FAR`."""
 
+STEPS = (1e-4, 1.0)
+"""Range of the step: shorter ones take memory and no error away."""
+
 FAR = 12.0
 """Modes farther apart than this, in widths, are told apart but for 1e-8: B counts as 0 there."""
 
@@ -49,7 +52,7 @@ def pair_error(near: float | Tensor, far: float | Tensor, *, step: float = STEP)
 
     Raises:
         TypeError: for distances or a step that are not real numbers.
-        ValueError: unless 0 <= δ_t < δ_s and the step is positive.
+        ValueError: unless 0 <= δ_t < δ_s and the step is within :data:`STEPS`.
 
     Example:
         >>> pair_error(1.5, 3.0)
@@ -63,7 +66,7 @@ def pair_error(near: float | Tensor, far: float | Tensor, *, step: float = STEP)
             "near and far must be distances with 0 <= near < far: noise brings modes together; "
             f"received {low.flatten()[:3].tolist()} and {high.flatten()[:3].tolist()}"
         )
-    width = positive("step", step)
+    width = positive("step", step, *STEPS)
     apart = low > FAR
     low = torch.where(apart, 0.0, low)  # not used there
     gain = (high - low) * (high + low)
