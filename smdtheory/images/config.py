@@ -65,8 +65,8 @@ class ImagesConfig:
     command does nothing twice.
 
     Attributes:
-        stage: all of it, or one part: train, sample, evaluate, report. Also as the first word of the
-            command.
+        stage: all of it, or one part: train, sample, evaluate, report. It may also be the first
+            word of the command.
         data: digits come with scikit-learn; a mixture fitted to them (or to the images in --path)
             has a posterior that is known; cifar10 and folder are read from --path.
         path: Folder of images, or of the CIFAR-10 python batches.
