@@ -108,6 +108,26 @@ def gains(
     return pd.DataFrame(found, columns=columns)
 
 
+def by_steps(gained: pd.DataFrame, most: int = 1000) -> pd.DataFrame:
+    """Gains as a table for people: a row for each pair, a column for each T up to ``most``.
+
+    A star marks those that are clear: larger than their error bar.
+
+    Example:
+        >>> gained = pd.DataFrame({"quantity": "bits", "soft": "soft_energy", "arm": "gaussian",
+        ...                        "steps": [1, 2], "gain": [1.05, -2], "gain_error": [0.64, 3]})
+        >>> by_steps(gained).to_numpy().tolist()
+        [['1.05 ± 0.64 *', '-2 ± 3']]
+    """
+    here = gained[gained["steps"] <= most]
+    said = [
+        f"{gain:.3g} ± {bar:.2g}" + " *" * (abs(gain) > bar)
+        for gain, bar in zip(here["gain"], here["gain_error"], strict=True)
+    ]
+    table = here.assign(said=said).set_index(["quantity", "soft", "arm", "steps"])["said"].unstack()
+    return table.reindex(here.set_index(["quantity", "soft", "arm"]).index.unique())
+
+
 def clear(gained: pd.DataFrame, quantity: str, soft: str, arm: str) -> tuple[str, str]:
     """T at which a gain is clear, and at which a loss is, in words.
 
