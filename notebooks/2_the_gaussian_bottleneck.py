@@ -27,7 +27,7 @@
 # 7. what survives of the claim.
 #
 # It defines nothing: every number comes from `smdtheory`. It takes about a minute on two cores.
-# With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in a few seconds; its
+# With the environment variable `SMDTHEORY_FAST=1` it runs a smaller version in ten seconds; its
 # numbers then differ from those in the text, and its figures go to `runs/` and not to `figures/`.
 # Sections (§) are those of [docs/theory.md](../docs/theory.md). Everything is in nats.
 

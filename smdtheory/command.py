@@ -117,6 +117,16 @@ def replace_unprintable() -> None:
             stream.reconfigure(errors="replace")
 
 
+def printable(text: str) -> str:
+    r"""The text itself, or with escapes if it has what a terminal would obey or not show.
+
+    Example:
+        >>> printable("red \x1b[31m")
+        'red \\x1b[31m'
+    """
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def say(text: str, status: int) -> int:
     """Print to the error stream, and return the status."""
     print(text, file=sys.stderr, flush=True)

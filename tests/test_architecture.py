@@ -1,7 +1,8 @@
 """The fences between the rooms, held by reading every import, wherever it stands.
 
 checks, command, families, files, options, provenance <- store <- estimate, schedule <- truth <-
-models <- measure <- theory <- sweep, toy. The plots stand apart.
+models <- measure <- theory <- sweep, images, toy <- figures, audit, steps, explore. The plots stand
+apart.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from smdtheory.command import printable
+
 FORMATS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
@@ -68,7 +70,7 @@ def read_folder(
                 except Exception as error:  # a damaged image raises anything
                     reason = _reason(error)
             if reason is not None:
-                skipped.append(_printable(f"{name}: {reason}"))
+                skipped.append(printable(f"{name}: {reason}"))
     if not pixels:
         received = f"{len(skipped)} files, none of which can be read" if skipped else "no files"
         shown = "".join(f"\n  {line}" for line in skipped[:5])
@@ -116,8 +118,3 @@ def _reason(error: Exception) -> str:
         return f"its content is none of {', '.join(FORMATS)}"
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
-
-
-def _printable(text: str) -> str:
-    """The text itself, or with escapes if it has what a terminal would obey or not show."""
-    return text if text.isprintable() else ascii(text)[1:-1]

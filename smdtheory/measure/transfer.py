@@ -88,8 +88,8 @@ def transferred_error(mixture: GaussianMixture, schedule: Schedule, denoiser: De
 
     Raises:
         OutOfRangeError: where the chain needs more than :data:`MAX_KERNELS` kernel evaluations or
-            :data:`MAX_PANELS` panels, or p_0 falls below :data:`LEAST_RATIO` of q_0 where the data
-            are.
+            :data:`smdtheory.measure.panels.MAX_PANELS` panels, or p_0 falls below
+            :data:`LEAST_RATIO` of q_0 where the data are.
 
     Example:
         >>> from smdtheory.models.oracle import BestGaussian

@@ -67,7 +67,8 @@ def complete(
     Args:
         training: before its first step.
         configuration: what the run is; only a checkpoint of the same is gone on from.
-        folder: as in :func:`fit`, and so are ``every``, ``resume`` and ``progress``.
+        folder: as in :func:`smdtheory.models.fit.fit`, and so are ``every``, ``resume`` and
+            ``progress``.
         every: steps between two checkpoints.
         resume: whether to go on from a checkpoint.
         progress: whether to show a bar.
@@ -76,7 +77,8 @@ def complete(
             writes.
 
     Raises:
-        TypeError, ValueError, ArithmeticError, KeyboardInterrupt: as :func:`fit`.
+        TypeError, ValueError, ArithmeticError, KeyboardInterrupt: as
+            :func:`smdtheory.models.fit.fit`.
     """
     every = integer("every", every, low=1)
     if not (isinstance(resume, bool) or (isinstance(resume, str) and resume == "fallback")):

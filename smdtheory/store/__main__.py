@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from smdtheory import options
-from smdtheory.command import DONE, FAILED, guarded
+from smdtheory.command import DONE, FAILED, guarded, say
 from smdtheory.store.export import export as export_to
 from smdtheory.store.survey import lines
 from smdtheory.store.survey import survey as survey_of
@@ -42,6 +42,12 @@ def export(folder: Folder, to: Path | None = None) -> int:
     target = found.folder / "export.csv" if to is None else options.path("to", to)
     export_to(found, target)
     print(f"{len(found.rows)} rows written to {target}")
+    if left := len(found.failures) + len(found.damaged):
+        return say(
+            f"{left} cells that failed or whose files are damaged are not in it; "
+            f"'python -m smdtheory.store status {found.folder}' names them",
+            FAILED,
+        )
     return DONE
 
 

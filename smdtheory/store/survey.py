@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from smdtheory.command import printable
 from smdtheory.store.cell import (
     Failure,
     Row,
@@ -136,13 +137,3 @@ def lines(found: Survey) -> list[str]:
 def _some(entries: list[str]) -> list[str]:
     shown = [f"    {entry}" for entry in entries[:SHOWN]]
     return shown + [f"    and {len(entries) - SHOWN} more"] * (len(entries) > SHOWN)
-
-
-def printable(text: str) -> str:
-    r"""The text itself, or with escapes if it has what a terminal would obey or not show.
-
-    Example:
-        >>> printable("red \x1b[31m")
-        'red \\x1b[31m'
-    """
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -37,7 +37,7 @@ def main() -> int:
             return say(f"error: {error}", WRONG)
         return _run(plan)
     except OSError as error:
-        return say(f"error: {error}. {_kept(plan)}", FAILED)
+        return say(f"error: {str(error).removesuffix('.')}. {_kept(plan)}", FAILED)
     except KeyboardInterrupt as stop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

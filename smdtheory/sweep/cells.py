@@ -124,6 +124,13 @@ class Task:
         return self.cell.mixture.identity
 
     @property
+    def shared_cost(self) -> float:
+        """Expected time of these curves, in the unit of :attr:`cost`."""
+        if self.cell.arm not in FAMILIES or self.cell.mixture.dim > 2:
+            return 0.0  # nothing that is trained or sampled needs them
+        return STEPS_PER_MODE * self.cell.mixture.modes
+
+    @property
     def cost(self) -> float:
         """Expected time, in steps of a Gaussian arm (whose local errors are not sampled)."""
         training = self.cell.training
@@ -140,6 +147,9 @@ SAMPLED_STEP = 4.0
 
 STEPS_PER_ROW = 50
 """What a row costs besides its T steps, in steps."""
+
+STEPS_PER_MODE = 450
+"""What the curves of a mixture cost for each of its modes, in steps."""
 
 STEPS_PER_SECOND = 500
 """On one core."""

@@ -174,9 +174,10 @@ def connected(address: str, most: int | None = None) -> Iterator[Cluster]:
     Raises:
         ConnectionError: if no scheduler answers, or a worker has another version of this program.
     """
-    noise = logging.getLogger("distributed")
-    level = noise.level
-    noise.setLevel(logging.CRITICAL)  # what it would say of a lost scheduler, this program does
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:  # what they would say of a lost scheduler, this program does
+        logger.setLevel(logging.CRITICAL)
     try:
         try:
             with ThreadPoolExecutor(1) as thread:  # a notebook has a loop running in this one
@@ -195,7 +196,8 @@ def connected(address: str, most: int | None = None) -> Iterator[Cluster]:
             with suppress(OSError, TimeoutError):
                 client.close(timeout=CONNECT)  # the scheduler forgets what was in flight
     finally:
-        noise.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 async def greet(address: str) -> None:

@@ -123,7 +123,12 @@ def run_tasks(
         """What was lost with its worker waits to run alone, or has failed."""
         bury(worker)
         if alone:
-            failed(task, LostError("its process died, and died again when run alone"))
+            failed(
+                task,
+                LostError(
+                    "its process died, and died again when run alone; want of memory is the usual cause"
+                ),
+            )
         else:
             suspects.append(task)
 

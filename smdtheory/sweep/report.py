@@ -57,8 +57,8 @@ def opening(plan: Plan) -> str:
     ]
     fate = "would be" if plan.config.dry_run else "is"
     lines += [
-        f"note: {path} is damaged; it {fate} set aside and computed again"
-        for path in plan.store.damaged
+        f"note: {path} is damaged ({why}); it {fate} set aside and computed again"
+        for path, why in plan.store.damaged.items()
     ]
     lines += [
         f"note: {path}: {why}; it stays, and its rows are computed again if that does not change"

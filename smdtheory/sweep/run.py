@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ from smdtheory.sweep.engine import run_tasks
 from smdtheory.sweep.plan import Plan, make_plan
 from smdtheory.sweep.pools import pool_of
 from smdtheory.truth.mixture import GaussianMixture
+
+LOGGED = 120.0
+"""Seconds between two lines on the progress, where there is no terminal for a bar."""
 
 KEY = ("arm", "budget", "steps", "M_sum")
 
@@ -266,22 +271,38 @@ def _draw(plan: Plan, rows: list[Row]) -> list[Path]:
 
 @contextmanager
 def _bar(tasks: list[Task], cells: int, *, show: bool) -> Iterator[Any]:
-    """A progress bar in expected time, so that the time left is right when cells differ in size."""
+    """A progress bar in expected time, so that the time left is right when cells differ in size.
+
+    Where the error output is no terminal, a line every :data:`LOGGED` seconds instead.
+    """
+    curves: dict[str, float] = {}  # what those of each mixture cost that has none yet
+    for task in tasks:
+        curves[task.shares] = max(task.shared_cost, curves.get(task.shares, 0.0))
+    total = sum(task.cost for task in tasks) + sum(curves.values())
+    show = show and bool(tasks)
     with tqdm(
-        total=round(sum(task.cost for task in tasks)),
-        disable=None if show and tasks else True,  # None: where the output is not a terminal
+        total=round(total),
+        disable=None if show else True,  # None: where the output is not a terminal
         bar_format="{percentage:3.0f}%|{bar:30}| {desc} [{elapsed}<{remaining}]",
         leave=False,
         smoothing=0,
     ) as bar:
-        done = cells - len(tasks)
+        done, spent = cells - len(tasks), 0.0
+        begun = told = time.monotonic()
 
         def advance(task: Task | None = None) -> None:
-            nonlocal done
+            nonlocal done, spent, told
             if task is not None:
                 done += 1
-                bar.update(round(task.cost))
+                shared = curves.pop(task.shares, 0.0) if task.shared_cost else 0.0
+                spent += task.cost + shared
+                bar.update(round(spent) - bar.n)
             bar.set_description_str(f"{done}/{cells} cells")
+            now = time.monotonic()
+            if show and bar.disable and spent and now > told + LOGGED:
+                told = now
+                left = (now - begun) * (total - spent) / spent / 60
+                print(f"{done}/{cells} cells, {left:.0f} minutes left", file=sys.stderr, flush=True)
 
         advance()
         yield advance

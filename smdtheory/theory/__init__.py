@@ -1,4 +1,4 @@
-"""What is proved about the errors: one function for each statement of docs/theory.md §6.
+"""What is proved about the errors: one function for each statement of docs/theory.md §6, §11, §12.
 
 - ``brackets``: the error of the best full Gaussian at one x_t, from both sides (§6.1, §6.2).
 - ``bounds``: caps on the local error in closed form (§6.3 to §6.6, §6.8).

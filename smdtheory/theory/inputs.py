@@ -29,7 +29,7 @@ def as_step(snr_t: Any, snr_s: Any) -> tuple[Tensor, Tensor, Bridge]:
         TypeError: if they are not real numbers.
         ValueError: if they do not broadcast, or unless 0 < γ_t < γ_s <= ∞.
     """
-    gamma_t, gamma_s = _double("snr_t", snr_t), _double("snr_s", snr_s)
+    gamma_t, gamma_s = double("snr_t", snr_t), double("snr_s", snr_s)
     step = bridge(gamma_t, gamma_s)
     size = broadcast(snr_t=gamma_t.shape, snr_s=gamma_s.shape)
     return gamma_t.expand(size), gamma_s.expand(size), step
@@ -42,7 +42,7 @@ def as_levels(snr: Any) -> Tensor:
         TypeError: if they are not real numbers.
         ValueError: if one is out of range.
     """
-    gamma = _double("snr", snr)
+    gamma = double("snr", snr)
     low, high = SNR_RANGE
     if not bool(((gamma >= low) & ((gamma <= high) | torch.isinf(gamma))).all()):
         raise ValueError(
@@ -59,7 +59,7 @@ def as_variance(variance: Any) -> Tensor:
         TypeError: if they are not real numbers.
         ValueError: if one is not positive and finite.
     """
-    sigma2 = _double("variance", variance)
+    sigma2 = double("variance", variance)
     if not bool(((sigma2 > 0) & torch.isfinite(sigma2)).all()):
         raise ValueError(
             "variance must be positive and finite (a variance, not its logarithm); received "
@@ -68,5 +68,6 @@ def as_variance(variance: Any) -> Tensor:
     return sigma2
 
 
-def _double(name: str, value: Any) -> Tensor:
+def double(name: str, value: Any) -> Tensor:
+    """Real numbers, infinity and NaN among them, in float64 on the CPU."""
     return real_tensor(name, value, finite=False).to("cpu", torch.float64)

@@ -18,8 +18,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from smdtheory.checks import broadcast, positive, real_tensor, shown
+from smdtheory.checks import broadcast, positive, shown
 from smdtheory.estimate import ROUNDING, Estimate
+from smdtheory.theory.inputs import double
 
 REACH = 10.0
 """The trapezoidal rule stops at this many standard deviations; 2e-23 of the mass lies beyond."""
@@ -58,7 +59,7 @@ def pair_error(near: float | Tensor, far: float | Tensor, *, step: float = STEP)
         >>> pair_error(1.5, 3.0)
         0.034629388... ± ... (bound)
     """
-    low, high = _distance("near", near), _distance("far", far)
+    low, high = double("near", near), double("far", far)
     size = broadcast(near=low.shape, far=high.shape)
     low, high = low.expand(size), high.expand(size)
     if not bool(((low >= 0) & (low < high)).all()):
@@ -107,7 +108,7 @@ def pair_floor(distance: float | Tensor, thinness: float | Tensor) -> Tensor:
         >>> pair_floor(1.3, 1e-12)
         tensor(11.9163, dtype=torch.float64)
     """
-    delta, u = _distance("distance", distance), _distance("thinness", thinness)
+    delta, u = double("distance", distance), double("thinness", thinness)
     for name, value in (("distance", delta), ("thinness", u)):
         if not bool(((value > 0) & torch.isfinite(value)).all()):
             raise ValueError(f"{name} must be positive and finite; received {shown(value)}")
@@ -151,7 +152,3 @@ def _mean(
     )
     tail = 2 * line * math.erfc((REACH - step) / math.sqrt(2))
     return value, lattice + tail
-
-
-def _distance(name: str, value: float | Tensor) -> Tensor:
-    return real_tensor(name, value, finite=False).to("cpu", torch.float64)
