@@ -32,6 +32,8 @@ from smdtheory.sweep.queue import Queue, Unit
 Task = TypeVar("Task", bound=Unit)
 Result = TypeVar("Result")
 
+CAUSE = "want of memory is the usual cause"
+
 HEARTBEAT = 0.5
 """Seconds between two looks at the clock of the progress bar, and at who is there."""
 
@@ -123,12 +125,7 @@ def run_tasks(
         """What was lost with its worker waits to run alone, or has failed."""
         bury(worker)
         if alone:
-            failed(
-                task,
-                LostError(
-                    "its process died, and died again when run alone; want of memory is the usual cause"
-                ),
-            )
+            failed(task, LostError(f"its process died, and died again when run alone; {CAUSE}"))
         else:
             suspects.append(task)
 
