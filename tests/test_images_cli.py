@@ -15,10 +15,10 @@ import torch
 from commands import help_of, status_here
 
 from smdtheory.images import __main__, run
-from smdtheory.images import training as training_room
 from smdtheory.images.config import IMAGE_ARMS, ImagesConfig
 from smdtheory.images.findings import read_findings
 from smdtheory.images.summary import these
+from smdtheory.models import training as training
 
 QUICK = ["--steps", "2", "--batch", "8", "--every", "1", "--latents", "2", "--measured", "64",
          "--draws", "64", "--iterations", "1", "3", "--longest", "1"]  # fmt: skip
@@ -255,7 +255,7 @@ def test_memory_that_is_not_there_is_answered_with_options(monkeypatch, capsys, 
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(training_room, "check_loss", full)
+        patched.setattr(training, "check_loss", full)
         said = ends_with(patched, capsys, tmp_path)
     assert "must fit in the memory of cpu; received 8 images, which do not. Give --shards 2" in said
     with monkeypatch.context() as patched:
@@ -276,7 +276,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, tmp_path):
     def wrong(*arguments, **options):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(training_room, "check_loss", wrong)
+    monkeypatch.setattr(training, "check_loss", wrong)
     with pytest.raises(RuntimeError, match="mat1"):
         run_here(monkeypatch, *ONE, "--out", tmp_path)
 

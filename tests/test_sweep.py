@@ -263,3 +263,12 @@ def test_another_seed_draws_anew_and_the_same_seed_the_same(tmp_path):
         rows = sweep(tmp_path / str(number), iterations=3, families="full", seed=seed)
         found.append(rows.M_sum[rows.arm == "truncated_2"].item())
     assert found[0] == found[1] != found[2]
+
+
+def test_where_there_is_no_terminal_lines_tell_the_time_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "LOGGED", 0.0)
+    rows = sweep(tmp_path, modes=(2, 3), progress=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
+    cells = rows.groupby(["modes", "arm"]).ngroups
+    assert said[-1] == f"{cells}/{cells} cells, 0 minutes left"
+    assert len(said) >= cells

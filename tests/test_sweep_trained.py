@@ -15,7 +15,7 @@ from smdtheory.families import FLOORS, LEARNED
 from smdtheory.measure import best_gaussian_errors, local_errors
 from smdtheory.measure.sums import ALL, FIRST, ROUNDS, STRATA, strata, summed_errors
 from smdtheory.models import oracle, recipes
-from smdtheory.sweep import SweepConfig, cells, compute, run, run_sweep, trained
+from smdtheory.sweep import SweepConfig, cells, compute, plan, run, run_sweep, trained
 from smdtheory.sweep.plan import MOST_TRAINED_DIM, make_cells
 from smdtheory.sweep.run import as_table, read_rows
 from smdtheory.truth.rules import SCRAMBLES
@@ -31,7 +31,7 @@ def hasty(monkeypatch):
         quick = dataclasses.replace(recipe, short=20, long=20, batch=64)
         monkeypatch.setitem(recipes.RECIPES, name, quick)
     monkeypatch.setattr(recipes, "WIDTH", 8)
-    monkeypatch.setattr(cells, "_learned_samples", lambda arm, budget: 512)
+    monkeypatch.setattr(plan, "_learned_samples", lambda arm, budget: 512)
 
 
 def learned(rows):
