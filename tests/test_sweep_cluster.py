@@ -27,7 +27,7 @@ def cluster():
 
 def test_dying_and_raising_work_does_not_stop_the_rest_and_kills_two_workers(cluster):
     from smdtheory.sweep.cluster import connected
-    from smdtheory.sweep.engine import run_tasks
+    from smdtheory.sweep.engine import CAUSE, run_tasks
 
     before = set(cluster.pids())
     good, bad, seen = {}, {}, set(before)
@@ -43,7 +43,7 @@ def test_dying_and_raising_work_does_not_stop_the_rest_and_kills_two_workers(clu
     assert good == {name: name.upper() for name in "abcd"}
     assert bad == {
         "raise": "ValueError: no",
-        "die": "LostError: its process died, and died again when run alone",
+        "die": f"LostError: its process died, and died again when run alone; {CAUSE}",
     }
     assert not before <= set(cluster.pids())
     assert len(seen | set(cluster.pids())) <= len(before) + 2
