@@ -238,6 +238,11 @@ def test_cost_grows_with_the_steps_and_long_cells_start_first(tmp_path):
     sweep(tmp_path, iterations=1, families="full")
     plan = make_plan(SweepConfig(**QUICK, out=tmp_path))
     assert [task.cost for task in plan.tasks] == sorted((t.cost for t in plan.tasks), reverse=True)
+
+
+def test_mixtures_whose_curves_take_longest_come_first(tmp_path):
+    plan = make_plan(SweepConfig(modes=(3, 9, 6), iterations=(1, 2), no_train=True, out=tmp_path))
+    assert list(dict.fromkeys(task.cell.mixture.modes for task in plan.tasks)) == [9, 6, 3]
     assert plan.tasks[0].cell.arm == "truncated_2"
 
 

@@ -124,15 +124,20 @@ class Task:
         return self.cell.mixture.identity
 
     @property
+    def cost(self) -> float:
+        """Expected time where nothing is known of the mixture, in the unit of :attr:`own_cost`."""
+        return self.own_cost + self.shared_cost
+
+    @property
     def shared_cost(self) -> float:
-        """Expected time of these curves, in the unit of :attr:`cost`."""
-        if self.cell.arm not in FAMILIES or self.cell.mixture.dim > 2:
-            return 0.0  # nothing that is trained or sampled needs them
+        """Of this the curves of the mixture, which the next of its cells need not compute."""
+        if self.cell.training is not None or self.cell.mixture.dim > 2:
+            return 0.0  # there they are not needed, or sampled at once
         return STEPS_PER_MODE * self.cell.mixture.modes
 
     @property
-    def cost(self) -> float:
-        """Expected time, in steps of a Gaussian arm (whose local errors are not sampled)."""
+    def own_cost(self) -> float:
+        """The rest, in steps of a Gaussian arm (whose local errors are not sampled)."""
         training = self.cell.training
         if training is None:
             each = 1.0 if self.cell.arm in FAMILIES else SAMPLED_STEP

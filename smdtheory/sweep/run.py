@@ -278,7 +278,7 @@ def _bar(tasks: list[Task], cells: int, *, show: bool) -> Iterator[Any]:
     curves: dict[str, float] = {}  # what those of each mixture cost that has none yet
     for task in tasks:
         curves[task.shares] = max(task.shared_cost, curves.get(task.shares, 0.0))
-    total = sum(task.cost for task in tasks) + sum(curves.values())
+    total = sum(task.own_cost for task in tasks) + sum(curves.values())
     show = show and bool(tasks)
     with tqdm(
         total=round(total),
@@ -295,7 +295,7 @@ def _bar(tasks: list[Task], cells: int, *, show: bool) -> Iterator[Any]:
             if task is not None:
                 done += 1
                 shared = curves.pop(task.shares, 0.0) if task.shared_cost else 0.0
-                spent += task.cost + shared
+                spent += task.own_cost + shared
                 bar.update(round(spent) - bar.n)
             bar.set_description_str(f"{done}/{cells} cells")
             now = time.monotonic()
