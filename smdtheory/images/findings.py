@@ -158,14 +158,13 @@ def findings_of(run: ImageRun, rows: pd.DataFrame) -> Findings:
     config, images = run.config, run.images
     means = summary(rows)
     counts = [T for T in config.iterations if config.longest >= T]
-    few = f" ({batch_of('soft_likelihood', config)} for soft_likelihood)"
+    trained = f"{config.steps} training steps of {config.batch} images"
+    if "soft_likelihood" in config.arms:
+        trained += f" ({batch_of('soft_likelihood', config)} for soft_likelihood)"
+    trained += f", {config.repeats} training{'s' * (config.repeats > 1)}"
     return Findings(
         f"{config.data}, {'×'.join(map(str, images.shape))}, U-Net {config.preset}, "
-        f"{config.steps} training steps of {config.batch} images"
-        + few
-        * ("soft_likelihood" in config.arms)
-        + f", {config.repeats} training{'s' * (config.repeats > 1)}, cosine schedule, "
-        f"seed {config.seed}",
+        f"{trained}, cosine schedule, seed {config.seed}",
         pd.concat([means, *_references(run, means)], ignore_index=True),
         gains(rows),
         _forecasts(run, rows),
